@@ -1,0 +1,124 @@
+"""The settings every lesson shares: the profile, seeds, the device and the figure style."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast, get_args
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+
+Profile = Literal["quick", "full"]
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+CHECKPOINTS = REPOSITORY / "data" / "checkpoints"
+
+
+def data_folder() -> Path:
+    """Where downloads and caches go: the environment variable ``LESSONS_DATA``, else the repository's data/."""
+    return Path(os.environ.get("LESSONS_DATA") or REPOSITORY / "data")
+
+
+@dataclass(frozen=True)
+class Course:
+    """What :func:`setup` decided; lessons branch on :attr:`full` and compute on :attr:`device`."""
+
+    profile: Profile
+    device: torch.device
+    seed: int
+
+    @property
+    def full(self) -> bool:
+        """Whether this is the *full* profile: real data sets and the settings of the source lectures."""
+        return self.profile == "full"
+
+
+def resolve_profile(name: str | None = None) -> Profile:
+    """The profile asked for: ``name``, else the environment variable ``LESSONS_PROFILE``, else *quick*.
+
+    Raises:
+        ValueError: for anything but "quick" and "full".
+    """
+    chosen = name or os.environ.get("LESSONS_PROFILE") or "quick"
+    if chosen not in get_args(Profile):
+        raise ValueError(f'unknown profile {chosen!r}: set PROFILE (or LESSONS_PROFILE) to "quick" or "full"')
+    return cast(Profile, chosen)
+
+
+def setup(profile: str | None = None, seed: int = 0) -> Course:
+    """Begin a lesson: choose the profile and device, seed every random generator, set the figure style.
+
+    *quick* always computes on the CPU, so that its figures repeat; *full* takes an accelerator if there is one.
+    Calling it again puts everything back, so cells can be run in any order after it.
+    """
+    chosen = resolve_profile(profile)
+    accelerator = torch.accelerator.current_accelerator(check_available=True) if chosen == "full" else None
+    device = accelerator or torch.device("cpu")
+    seed_everything(seed)
+    figure_style()
+    what = "nothing is downloaded" if chosen == "quick" else f"real data sets, computing on {device.type}"
+    print(f"Profile {chosen}: {what}. Seed {seed}.")
+    return Course(chosen, device, seed)
+
+
+def environment() -> dict[str, str]:
+    """What this machine computes with: versions, device, threads and whether bfloat16 is fast, by name."""
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    device = accelerator or torch.device("cpu")
+    versions = {
+        name: importlib.metadata.version(name) for name in ("torch", "torchvision", "fastai", "jupyterlab")
+    }
+    return {
+        "python": platform.python_version(),
+        **versions,
+        "quick runs on": f"cpu, {torch.get_num_threads()} threads",
+        "full runs on": str(device),
+        "fast bfloat16": "yes" if fast_bfloat16(device) else "no",
+        "data folder": str(data_folder()),
+    }
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, NumPy and torch, and ask torch for deterministic algorithms."""
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - libraries the lessons use still read the global generator
+    torch.manual_seed(seed)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def fast_bfloat16(device: torch.device) -> bool:
+    """Whether ``device`` multiplies bfloat16 matrices in hardware (AMX or AVX-512 BF16, or a GPU that says so)."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu" and platform.machine() in {"x86_64", "AMD64"}:
+        return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return False
+
+
+def figure_style() -> None:
+    """One look for every figure: legible in light and dark pages, colours that colour-blind readers can tell."""
+    plt.rcdefaults()
+    plt.rcParams.update(
+        {
+            "figure.dpi": 96,
+            "figure.facecolor": "white",  # a transparent figure loses its black labels on a dark page
+            "figure.constrained_layout.use": True,
+            "savefig.dpi": 96,
+            "font.size": 10,
+            "axes.titlesize": 10,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.prop_cycle": plt.cycler(
+                color=["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000"]
+            ),
+            "image.interpolation": "nearest",
+            "legend.frameon": False,
+        }
+    )

@@ -1,0 +1,75 @@
+"""The profile comes from one place, and setting up twice gives the same state."""
+
+import random
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+
+from lessons_lib import course
+
+
+def test_the_argument_wins_then_the_environment_then_quick(monkeypatch):
+    monkeypatch.delenv("LESSONS_PROFILE", raising=False)
+    assert course.resolve_profile() == "quick"
+    monkeypatch.setenv("LESSONS_PROFILE", "full")
+    assert course.resolve_profile() == "full"
+    assert course.resolve_profile("quick") == "quick"
+
+
+@pytest.mark.parametrize("name", ["Full", "fast", "0"])
+def test_unknown_profiles_name_the_valid_ones(name, monkeypatch):
+    with pytest.raises(ValueError, match='"quick" or "full"'):
+        course.resolve_profile(name)
+    monkeypatch.setenv("LESSONS_PROFILE", name)
+    with pytest.raises(ValueError, match='"quick" or "full"'):
+        course.setup()
+
+
+def test_setup_repeats(capsys):
+    def draw():
+        return random.random(), np.random.rand(), torch.rand(1).item()  # noqa: NPY002
+
+    lesson = course.setup("quick", seed=3)
+    first = draw()
+    plt.rcParams["font.size"] = 3
+    assert course.setup("quick", seed=3) == lesson
+    assert draw() == first
+    assert plt.rcParams["font.size"] == 10
+    assert not lesson.full
+    assert lesson.device.type == "cpu"
+    assert capsys.readouterr().out.splitlines() == ["Profile quick: nothing is downloaded. Seed 3."] * 2
+
+
+def test_full_takes_an_accelerator_if_there_is_one(monkeypatch):
+    monkeypatch.setattr(
+        torch.accelerator, "current_accelerator", lambda check_available: torch.device("cuda")
+    )
+    assert course.setup("full").device.type == "cuda"
+    assert course.setup("quick").device.type == "cpu"
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: None)
+    assert course.setup("full").device.type == "cpu"
+    assert course.setup("full").full
+
+
+def test_bfloat16_follows_the_hardware(monkeypatch):
+    cpu = torch.device("cpu")
+    monkeypatch.setattr(course.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    assert not course.fast_bfloat16(cpu)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    assert course.fast_bfloat16(cpu)
+    monkeypatch.setattr(course.platform, "machine", lambda: "arm64")
+    assert not course.fast_bfloat16(cpu)
+    assert not course.fast_bfloat16(torch.device("mps"))
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: not including_emulation)
+    assert course.fast_bfloat16(torch.device("cuda"))
+
+
+def test_the_data_folder_can_be_moved(monkeypatch, tmp_path):
+    monkeypatch.delenv("LESSONS_DATA", raising=False)
+    assert course.data_folder() == course.REPOSITORY / "data"
+    monkeypatch.setenv("LESSONS_DATA", str(tmp_path))
+    assert course.data_folder() == tmp_path
