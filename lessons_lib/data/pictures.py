@@ -1,0 +1,70 @@
+"""The one form every data set of the course comes in: a stack of pictures, their labels, the class names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Self
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Labelled pictures held in memory.
+
+    Attributes:
+        images: uint8, shape (N, 3, H, W), values 0–255, channels red, green, blue.
+        labels: int64, shape (N,), each an index into ``classes``.
+        classes: the class names.
+        source: where the pictures come from, in a few words.
+
+    Raises:
+        TypeError: if images are not uint8 or labels are not int64.
+        ValueError: if the shapes do not fit each other, or a label has no class name.
+    """
+
+    images: Tensor
+    labels: Tensor
+    classes: tuple[str, ...]
+    source: str
+
+    def __post_init__(self) -> None:
+        """Check that the tensors fit together."""
+        if self.images.dtype != torch.uint8:
+            raise TypeError(f"images must be uint8 in 0–255, not {self.images.dtype}; multiply floats by 255 first")
+        if self.labels.dtype != torch.int64:
+            raise TypeError(f"labels must be int64, not {self.labels.dtype}; call labels.long()")
+        if self.images.ndim != 4 or self.images.shape[1] != 3:
+            raise ValueError(f"images must have shape (N, 3, H, W), not {tuple(self.images.shape)}")
+        if self.labels.shape != (len(self.images),):
+            raise ValueError(
+                f"{len(self.images)} images need {len(self.images)} labels, not {tuple(self.labels.shape)}"
+            )
+        if len(self.labels) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(self.classes):
+            raise ValueError(f"labels must lie in 0–{len(self.classes) - 1}, one for each of {self.classes}")
+
+    def __len__(self) -> int:
+        """The number of pictures."""
+        return len(self.images)
+
+    def subset(self, index: Tensor | slice | Sequence[int]) -> Self:
+        """The pictures at ``index`` (a slice, positions or a boolean mask), classes unchanged."""
+        return replace(self, images=self.images[index], labels=self.labels[index])
+
+
+def to_input(images: Tensor) -> Tensor:
+    """Turn uint8 pictures (0–255) into what the course's own networks take: float32 in [−1, 1], same shape.
+
+    Raises:
+        TypeError: if ``images`` is not uint8, so that nothing is scaled twice.
+    """
+    if images.dtype != torch.uint8:
+        raise TypeError(f"to_input expects uint8 pictures in 0–255, got {images.dtype}: already scaled?")
+    return images.float().div_(127.5).sub_(1)
+
+
+def to_picture(inputs: Tensor) -> Tensor:
+    """Undo :func:`to_input`: float in [−1, 1] back to uint8 in 0–255, values outside clipped."""
+    return inputs.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)

@@ -1,0 +1,60 @@
+"""Pictures check themselves, and scaling to the networks' input and back loses nothing."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lessons_lib.data.pictures import Pictures, to_input, to_picture
+
+
+def some(n=4, **changes):
+    fields = {
+        "images": torch.arange(n * 3 * 2 * 2, dtype=torch.uint8).view(n, 3, 2, 2),
+        "labels": torch.arange(n) % 2,
+        "classes": ("a", "b"),
+        "source": "test",
+    }
+    return Pictures(**(fields | changes))
+
+
+def test_subset_keeps_pictures_and_labels_together():
+    pictures = some()
+    part = pictures.subset(pictures.labels == 1)
+    assert len(part) == 2
+    assert torch.equal(part.images, pictures.images[[1, 3]])
+    assert part.labels.tolist() == [1, 1]
+    assert part.classes == pictures.classes
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "text"),
+    [
+        ({"images": torch.zeros(4, 3, 2, 2)}, TypeError, "uint8"),
+        ({"labels": torch.zeros(4)}, TypeError, "int64"),
+        ({"images": torch.zeros(4, 2, 2, dtype=torch.uint8)}, ValueError, r"\(N, 3, H, W\)"),
+        ({"images": torch.zeros(4, 1, 2, 2, dtype=torch.uint8)}, ValueError, r"\(N, 3, H, W\)"),
+        ({"labels": torch.zeros(3, dtype=torch.int64)}, ValueError, "4 images need 4 labels"),
+        ({"labels": torch.tensor([0, 1, 2, 0])}, ValueError, "0–1"),
+        ({"labels": torch.tensor([0, -1, 0, 0])}, ValueError, "0–1"),
+    ],
+)
+def test_bad_pictures(changes, error, text):
+    with pytest.raises(error, match=text):
+        some(**changes)
+
+
+@given(st.lists(st.integers(0, 255), min_size=1))
+def test_input_is_in_range_and_comes_back(values):
+    images = torch.tensor(values, dtype=torch.uint8)
+    inputs = to_input(images)
+    assert inputs.dtype == torch.float32
+    assert -1 <= inputs.min() <= inputs.max() <= 1
+    assert torch.equal(to_picture(inputs), images)
+
+
+def test_range_ends_and_double_scaling():
+    assert to_input(torch.tensor([0, 255], dtype=torch.uint8)).tolist() == [-1, 1]
+    assert to_picture(torch.tensor([-3.0, 3.0])).tolist() == [0, 255]
+    with pytest.raises(TypeError, match="already scaled"):
+        to_input(torch.zeros(1))
