@@ -1,0 +1,344 @@
+"""One training loop for every lesson: fast on a laptop, safe to interrupt, and resumable."""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from lessons_lib.course import fast_bfloat16
+from lessons_lib.data.pictures import Pictures, to_input
+
+State = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train.
+
+    Attributes:
+        epochs: passes over the training pictures.
+        batch_size: pictures a step; the last, smaller batch of an epoch is left out.
+        learning_rate: the peak of the one-cycle schedule (Smith, "Super-Convergence", 2018).
+        warmup: share of the steps in which the learning rate rises.
+        weight_decay: AdamW's decoupled weight decay.
+        label_smoothing: share of the target spread evenly over all classes, 0–1.
+        flip: whether pictures are mirrored at random.
+        shift: the most pixels that pictures are moved at random, both ways; edges are repeated.
+        snapshots: epochs after which the weights are kept; 0 is the initialisation.
+        seed: decides order, augmentation and dropout, not the initialisation, which is the caller's.
+    """
+
+    epochs: int
+    batch_size: int = 128
+    learning_rate: float = 6e-3
+    warmup: float = 0.25
+    weight_decay: float = 0.05
+    label_smoothing: float = 0.0
+    flip: bool = True
+    shift: int = 2
+    snapshots: tuple[int, ...] = ()
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse settings that cannot train."""
+        if self.epochs < 1 or self.batch_size < 2:
+            raise ValueError(
+                "epochs must be at least 1 and batch_size at least 2 (batch norm needs two pictures)"
+            )
+        if self.learning_rate <= 0:
+            raise ValueError(f"learning_rate must be above 0, not {self.learning_rate}")
+        if any(not 0 <= epoch <= self.epochs for epoch in self.snapshots):
+            raise ValueError(f"snapshots must be epochs in 0–{self.epochs}, not {self.snapshots}")
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One line of a history. Losses are cross-entropies in nats, accuracies shares in 0–1.
+
+    The training loss and accuracy are means over the epoch while the weights change, with augmentation and
+    dropout on; the test accuracy is measured after the epoch, with both off.
+    """
+
+    epoch: int
+    seconds: float
+    train_loss: float
+    train_accuracy: float
+    test_accuracy: float
+
+
+@dataclass
+class Run:
+    """What :func:`fit` returns: the history so far, the kept weights by epoch, and whether it was interrupted."""
+
+    history: list[Epoch] = field(default_factory=list)
+    snapshots: dict[int, State] = field(default_factory=dict)
+    interrupted: bool = False
+
+    @property
+    def accuracy(self) -> float:
+        """Test accuracy after the last complete epoch."""
+        if not self.history:
+            raise ValueError("no epoch was completed, so there is no accuracy yet")
+        return self.history[-1].test_accuracy
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock seconds of all epochs, the tests after each included."""
+        return sum(epoch.seconds for epoch in self.history)
+
+
+def fit(
+    model: nn.Module,
+    train: Pictures,
+    test: Pictures,
+    settings: Settings,
+    *,
+    device: torch.device | None = None,
+    transform: Callable[[Tensor], Tensor] = to_input,
+    checkpoint: Path | None = None,
+    progress: bool = True,
+) -> Run:
+    """Train ``model`` in place with AdamW on a one-cycle schedule and leave it in evaluation mode.
+
+    Computes channels-last, and in bfloat16 where the hardware is fast at it. Interrupting (Ctrl-C, or the stop
+    button) keeps the weights and the history of the complete epochs. With ``checkpoint``, each finished epoch is
+    saved there; a later call with the same settings goes on from it and ends where an uninterrupted run ends.
+    The caller's random generators are left as they were.
+
+    Args:
+        model: a classifier of pictures, giving logits (N, classes).
+        train: pictures to learn from.
+        test: pictures to measure accuracy on after each epoch; never learned from.
+        settings: see :class:`Settings`.
+        device: where to compute; default: where the model is.
+        transform: turns uint8 pictures (N, 3, H, W) into the model's input.
+        checkpoint: a file to save to and resume from.
+        progress: whether to show a progress bar.
+
+    Raises:
+        ValueError: if a set is empty, the training set is smaller than a batch, or ``checkpoint`` is damaged or
+            belongs to other settings.
+        FloatingPointError: if the loss becomes NaN or infinite; the weights of that step are not applied.
+    """
+    if not len(test) or len(train) < settings.batch_size:
+        raise ValueError(
+            f"{len(train)} training and {len(test)} test pictures: need at least {settings.batch_size} "
+            "(the batch size) to train on and one to test on"
+        )
+    device = device or next(model.parameters()).device
+    model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    images = train.images.to(device).permute(0, 2, 3, 1).contiguous()
+    labels = train.labels.to(device)
+    steps = len(train) // settings.batch_size
+    optimizer = torch.optim.AdamW(
+        model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, settings.learning_rate, settings.epochs * steps, pct_start=settings.warmup
+    )
+    run = Run()
+    if checkpoint is not None and checkpoint.exists():
+        _resume(checkpoint, run, settings, model, optimizer, schedule)
+    elif 0 in settings.snapshots:
+        run.snapshots[0] = _copy(model)
+
+    bar = tqdm(
+        total=settings.epochs * steps, initial=len(run.history) * steps, disable=not progress, unit="batch"
+    )
+    accelerators = [device] if device.type != "cpu" else []
+    with bar, torch.random.fork_rng(accelerators, device_type=device.type if accelerators else "cuda"):
+        try:
+            for number in range(len(run.history) + 1, settings.epochs + 1):
+                began = time.perf_counter()
+                torch.manual_seed(_epoch_seed(settings.seed, number))
+                train_loss, train_accuracy = _train_epoch(
+                    model, images, labels, settings, transform, optimizer, schedule, bar
+                )
+                tested = accuracy(model, test, transform=transform)
+                run.history.append(
+                    Epoch(
+                        epoch=number,
+                        seconds=time.perf_counter() - began,
+                        train_loss=train_loss,
+                        train_accuracy=train_accuracy,
+                        test_accuracy=tested,
+                    )
+                )
+                if number in settings.snapshots:
+                    run.snapshots[number] = _copy(model)
+                if checkpoint is not None:
+                    _save(checkpoint, run, settings, model, optimizer, schedule)
+                bar.set_postfix_str(f"epoch {number}: test accuracy {tested:.3f}")
+        except KeyboardInterrupt:
+            run.interrupted = True
+            print(
+                f"Interrupted after {len(run.history)} of {settings.epochs} epochs; the model keeps its weights."
+            )
+        finally:
+            model.eval()
+    return run
+
+
+def _train_epoch(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    settings: Settings,
+    transform: Callable[[Tensor], Tensor],
+    optimizer: Any,
+    schedule: Any,
+    bar: tqdm[Any],
+) -> tuple[float, float]:
+    """Train on every picture once, in random order; returns the mean loss and the share right."""
+    device = labels.device
+    steps = len(labels) // settings.batch_size
+    loss_sum, right = torch.zeros((), device=device), torch.zeros((), device=device)
+    model.train()
+    for index in (
+        torch.randperm(len(labels))[: steps * settings.batch_size].to(device).split(settings.batch_size)
+    ):
+        inputs = transform(augment(images, index, settings.flip, settings.shift))
+        with _autocast(device):
+            logits = model(inputs).float()
+        loss = F.cross_entropy(logits, labels[index], label_smoothing=settings.label_smoothing)
+        if not torch.isfinite(loss):
+            raise FloatingPointError(
+                f"the loss became {loss.item()}: lower the learning rate ({settings.learning_rate}) "
+                "or look for broken pictures"
+            )
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        loss_sum += loss.detach()
+        right += (logits.argmax(1) == labels[index]).sum()
+        bar.update()
+    return loss_sum.item() / steps, right.item() / (steps * settings.batch_size)
+
+
+def augment(images: Tensor, index: Tensor, flip: bool, shift: int) -> Tensor:
+    """Pick pictures and move and mirror each at random, in one gather.
+
+    Args:
+        images: all pictures, shape (N, H, W, 3): channels last, so that a pixel is one piece of memory.
+        index: positions of the pictures wanted, shape (B,).
+        flip: whether to mirror each with probability ½.
+        shift: the most pixels to move by, in both directions; pixels from outside repeat the edge.
+
+    Returns:
+        The pictures, shape (B, 3, H, W), channels-last in memory.
+    """
+    count, (height, width) = len(index), images.shape[1:3]
+    rows = torch.arange(height).expand(count, height)
+    columns = torch.arange(width).expand(count, width)
+    if shift:
+        rows = (rows + torch.randint(-shift, shift + 1, (count, 1))).clamp(0, height - 1)
+        columns = (columns + torch.randint(-shift, shift + 1, (count, 1))).clamp(0, width - 1)
+    if flip:
+        columns = torch.where(torch.rand(count, 1) < 0.5, width - 1 - columns, columns)
+    rows, columns = rows.to(images.device), columns.to(images.device)
+    return images[index[:, None, None], rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+@torch.no_grad()
+def predict(
+    model: nn.Module,
+    images: Tensor,
+    *,
+    transform: Callable[[Tensor], Tensor] = to_input,
+    batch_size: int = 500,
+) -> Tensor:
+    """Logits (N, classes), float32 on the CPU, of uint8 pictures (N, 3, H, W), in evaluation mode.
+
+    The training flag of every module is put back as it was.
+
+    Raises:
+        ValueError: if there are no pictures.
+    """
+    if not len(images):
+        raise ValueError("there are no pictures to predict")
+    device = next(model.parameters()).device
+    with evaluating(model), _autocast(device):
+        batches = (transform(batch.to(device)) for batch in images.split(batch_size))
+        return torch.cat(
+            [model(batch.contiguous(memory_format=torch.channels_last)).float().cpu() for batch in batches]
+        )
+
+
+def accuracy(
+    model: nn.Module, pictures: Pictures, *, transform: Callable[[Tensor], Tensor] = to_input
+) -> float:
+    """Share of ``pictures`` (0–1) whose highest logit is the right class."""
+    predicted = predict(model, pictures.images, transform=transform).argmax(1)
+    return (predicted == pictures.labels).float().mean().item()
+
+
+@contextlib.contextmanager
+def evaluating(model: nn.Module) -> Iterator[nn.Module]:
+    """Hold ``model`` in evaluation mode and give each module its own training flag back on any exit."""
+    flags = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield model
+    finally:
+        for module, training in flags:
+            module.training = training
+
+
+def _autocast(device: torch.device) -> torch.autocast:
+    return torch.autocast(device.type, torch.bfloat16, enabled=fast_bfloat16(device))
+
+
+def _epoch_seed(seed: int, epoch: int) -> int:
+    # a large prime keeps the epochs of different seeds apart
+    return seed * 1_000_003 + epoch
+
+
+def _copy(model: nn.Module) -> State:
+    return {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+
+
+def _save(path: Path, run: Run, settings: Settings, model: nn.Module, optimizer: Any, schedule: Any) -> None:
+    """Write everything a resumed run needs; an interrupted write leaves the previous file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    torch.save(
+        {
+            "settings": asdict(settings),
+            "history": [asdict(epoch) for epoch in run.history],
+            "snapshots": run.snapshots,
+            "model": model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "schedule": schedule.state_dict(),
+        },
+        part,
+    )
+    part.replace(path)
+
+
+def _resume(
+    path: Path, run: Run, settings: Settings, model: nn.Module, optimizer: Any, schedule: Any
+) -> None:
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise ValueError(f"{path} is damaged, delete it to begin again ({error})") from error
+    if saved["settings"] != asdict(settings):
+        raise ValueError(
+            f"{path} was saved with other settings ({saved['settings']}): delete it or use those"
+        )
+    model.load_state_dict(saved["model"])
+    optimizer.load_state_dict(saved["optimizer"])
+    schedule.load_state_dict(saved["schedule"])
+    run.history.extend(Epoch(**row) for row in saved["history"])
+    run.snapshots.update(saved["snapshots"])

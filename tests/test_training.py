@@ -1,0 +1,231 @@
+"""The training loop learns, repeats itself, survives interruption, and refuses what cannot train."""
+
+import pytest
+import torch
+from torch import nn
+
+from lessons_lib import training
+from lessons_lib.data.pictures import Pictures, to_input
+from lessons_lib.training import Run, Settings, accuracy, augment, evaluating, fit, predict
+
+
+def colours(n, seed=0):
+    """Pictures that are mostly red, green or blue, by label."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, 3, (n,), generator=generator)
+    images = torch.randint(0, 100, (n, 3, 8, 8), generator=generator, dtype=torch.uint8)
+    images[torch.arange(n), labels] += 120
+    return Pictures(images, labels, ("red", "green", "blue"), "made in the test")
+
+
+def network(seed=0):
+    torch.manual_seed(seed)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.2),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3),
+    )  # fmt: skip
+
+
+SETTINGS = Settings(epochs=3, batch_size=16, shift=1, snapshots=(0, 2, 3))
+
+
+def train(model, settings=SETTINGS, **more):
+    return fit(model, colours(96), colours(40, seed=1), settings, progress=False, **more)
+
+
+def same_weights(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a.values(), b.values(), strict=True))
+
+
+def test_it_learns_and_records():
+    model = network()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    run = train(model, Settings(epochs=6, batch_size=16, learning_rate=0.03, snapshots=(0, 2, 6)))
+    assert run.accuracy > 0.9
+    assert [epoch.epoch for epoch in run.history] == [1, 2, 3, 4, 5, 6]
+    assert run.history[-1].train_loss < run.history[0].train_loss
+    assert run.history[-1].train_accuracy > 0.8
+    assert run.seconds > 0
+    assert sorted(run.snapshots) == [0, 2, 6]
+    assert same_weights(run.snapshots[0], before)
+    assert same_weights(run.snapshots[6], model.state_dict())
+    assert not same_weights(run.snapshots[2], run.snapshots[6])
+    assert not any(module.training for module in model.modules())
+    assert run.accuracy == pytest.approx(accuracy(model, colours(40, seed=1)))
+
+
+def test_it_repeats_and_leaves_the_callers_generator_alone():
+    a, b = network(), network()
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    train(a)
+    assert torch.equal(torch.rand(3), expected)
+    torch.manual_seed(99)
+    train(b)
+    assert same_weights(a.state_dict(), b.state_dict())
+    c = network()
+    train(c, Settings(epochs=3, batch_size=16, shift=1, seed=1))
+    assert not same_weights(a.state_dict(), c.state_dict())
+
+
+class Interrupting:
+    """A transform that presses Ctrl-C at the given call."""
+
+    def __init__(self, at):
+        self.left = at
+
+    def __call__(self, images):
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+        return to_input(images)
+
+
+def test_interrupted_and_resumed_ends_where_an_uninterrupted_run_ends(tmp_path, capsys):
+    whole = network()
+    complete = train(whole)
+    file = tmp_path / "deep" / "run.pt"
+    model = network()
+    calls_an_epoch = 96 // 16 + 1  # and one to test
+    cut = train(model, checkpoint=file, transform=Interrupting(calls_an_epoch + 3))
+    assert cut.interrupted
+    assert len(cut.history) == 1
+    assert "Interrupted after 1 of 3 epochs" in capsys.readouterr().out
+    assert not model.training
+    resumed = network(seed=77)  # even another initialisation: the checkpoint decides
+    run = train(resumed, checkpoint=file)
+    assert not run.interrupted
+    assert same_weights(resumed.state_dict(), whole.state_dict())
+    assert [e.train_loss for e in run.history] == [e.train_loss for e in complete.history]
+    assert all(same_weights(run.snapshots[n], complete.snapshots[n]) for n in complete.snapshots)
+    again = train(network(), checkpoint=file, transform=Interrupting(1))
+    assert not again.interrupted, "a finished run must not train any more"
+    assert len(again.history) == 3
+
+
+def test_interrupted_before_the_first_epoch_has_no_accuracy():
+    run = train(network(), transform=Interrupting(1))
+    assert run.interrupted
+    with pytest.raises(ValueError, match="no epoch"):
+        _ = run.accuracy
+
+
+def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
+    file = tmp_path / "run.pt"
+    train(network(), Settings(epochs=1, batch_size=16), checkpoint=file)
+    with pytest.raises(ValueError, match="other settings"):
+        train(network(), Settings(epochs=2, batch_size=16), checkpoint=file)
+
+
+def test_a_damaged_checkpoint_is_refused(tmp_path):
+    file = tmp_path / "run.pt"
+    train(network(), Settings(epochs=1, batch_size=16), checkpoint=file)
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(ValueError, match="damaged"):
+        train(network(), Settings(epochs=1, batch_size=16), checkpoint=file)
+
+
+def test_a_full_disk_leaves_the_previous_checkpoint(tmp_path, monkeypatch):
+    file = tmp_path / "run.pt"
+    train(network(), Settings(epochs=1, batch_size=16), checkpoint=file)
+    good = file.read_bytes()
+
+    def full(*args):
+        args[1].write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(training.torch, "save", full)
+    file.with_name("other.pt").write_bytes(good)
+    with pytest.raises(OSError, match="No space left"):
+        train(network(), checkpoint=file.with_name("fresh.pt"))
+    assert not file.with_name("fresh.pt").exists()
+    assert file.read_bytes() == good
+
+
+def test_a_loss_that_is_not_finite_stops_with_advice():
+    model = network()
+    with torch.no_grad():
+        model[-1].bias.fill_(torch.nan)
+    with pytest.raises(FloatingPointError, match="learning rate"):
+        train(model)
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"epochs": 0}, "at least 1"),
+        ({"epochs": 1, "batch_size": 1}, "batch norm"),
+        ({"epochs": 1, "learning_rate": 0}, "above 0"),
+        ({"epochs": 1, "snapshots": (0, 2)}, "0–1"),
+    ],
+)
+def test_bad_settings(settings, text):
+    with pytest.raises(ValueError, match=text):
+        Settings(**settings)
+
+
+def test_too_few_pictures():
+    with pytest.raises(ValueError, match="10 training"):
+        fit(network(), colours(10), colours(4), Settings(epochs=1, batch_size=16), progress=False)
+    with pytest.raises(ValueError, match="0 test"):
+        fit(
+            network(),
+            colours(16),
+            colours(16).subset(slice(0)),
+            Settings(epochs=1, batch_size=16),
+            progress=False,
+        )
+
+
+def test_augment_without_anything_only_picks():
+    images = torch.randint(0, 256, (5, 6, 7, 3), dtype=torch.uint8)
+    index = torch.tensor([3, 0])
+    picked = augment(images, index, flip=False, shift=0)
+    assert torch.equal(picked, images[index].permute(0, 3, 1, 2))
+    assert picked.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_augment_moves_and_mirrors_and_repeats_the_edge():
+    torch.manual_seed(0)
+    ramp = torch.arange(8, dtype=torch.uint8)
+    images = (10 * ramp[:, None] + ramp)[None, :, :, None].expand(1, 8, 8, 3).contiguous()
+    seen = set()
+    for _ in range(200):
+        (picture,) = augment(images, torch.tensor([0]), flip=True, shift=2)[:, 0].int()
+        line = (picture % 10)[0]
+        mirrored = bool(line[3] > line[4])
+        line = line.flip(0) if mirrored else line
+        down, right = int(picture[4, 4] // 10) - 4, int(line[4]) - 4
+        seen.add((down, right, mirrored))
+        assert (line == (torch.arange(8) + right).clamp(0, 7)).all()
+        assert ((picture // 10)[:, 0] == (torch.arange(8) + down).clamp(0, 7)).all()
+    assert {abs(s[0]) for s in seen} == {abs(s[1]) for s in seen} == {0, 1, 2}
+    assert {s[2] for s in seen} == {True, False}
+
+
+def test_predict_does_not_depend_on_batch_size_and_restores_flags():
+    model = network().double().train()
+    model[1].eval()
+    images = colours(33).images
+    a, b = (predict(model, images, transform=lambda x: to_input(x).double(), batch_size=n) for n in (1, 33))
+    torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5)
+    assert model.training
+    assert not model[1].training
+    with pytest.raises(ValueError, match="no pictures"):
+        predict(model, images[:0])
+
+
+def test_evaluating_restores_flags_after_an_error():
+    model = network().train()
+    model[3].eval()
+    with pytest.raises(RuntimeError), evaluating(model):
+        assert not any(module.training for module in model.modules())
+        raise RuntimeError
+    assert model.training
+    assert not model[3].training
+    assert model[1].training
+
+
+def test_an_empty_run():
+    assert Run().seconds == 0
