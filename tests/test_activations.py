@@ -1,0 +1,261 @@
+"""Hooks leave no trace, captured activations are the true ones, and the measures equal their closed forms."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from lessons_lib.methods.activations import (
+    capture,
+    dead_channels,
+    get_layer,
+    hooked,
+    layer_names,
+    likeness,
+    localisation,
+    measure,
+    recording,
+    sparsity,
+)
+from lessons_lib.models.small_cnn import BLOCKS, SmallCNN
+
+
+def hook_count(model):
+    return sum(
+        len(m._forward_hooks) + len(m._forward_pre_hooks) + len(m._backward_hooks) for m in model.modules()
+    )
+
+
+@pytest.fixture
+def model():
+    """A network whose modules have mixed training flags and whose parameters have gradients."""
+    torch.manual_seed(0)
+    model = SmallCNN()
+    model(torch.randn(4, 3, 32, 32)).sum().backward()
+    model.block2.eval()
+    return model
+
+
+def state_of(model):
+    return (
+        [module.training for module in model.modules()],
+        [parameter.grad.clone() for parameter in model.parameters()],
+        hook_count(model),
+    )
+
+
+def assert_untouched(model, before):
+    flags, gradients, hooks = state_of(model)
+    assert flags == before[0]
+    assert all(torch.equal(a, b) for a, b in zip(gradients, before[1], strict=True))
+    assert hooks == before[2] == 0
+
+
+def leave_normally(model):
+    with recording(model, BLOCKS):
+        assert not model.training
+        assert hook_count(model) > 0
+        model(torch.randn(2, 3, 32, 32))
+
+
+def fail_in_the_body(model):
+    with pytest.raises(RuntimeError, match="boom"), recording(model, BLOCKS):
+        raise RuntimeError("boom")
+
+
+def fail_in_the_forward_pass(model):
+    with pytest.raises(ValueError, match="shape"), recording(model, BLOCKS):
+        model(torch.randn(2, 3, 16, 16))
+
+
+def fail_while_registering(model):
+    with pytest.raises(ValueError, match="no layer"), recording(model, ["block1", "block9"]):
+        pytest.fail("the block must not be entered")
+
+
+def interrupt(model):
+    with pytest.raises(KeyboardInterrupt), recording(model, BLOCKS):
+        raise KeyboardInterrupt
+
+
+def leave_inside_an_outer_block(model):
+    with hooked(model, {"block1": lambda module, inputs, output: None}):
+        outer = hook_count(model)
+        leave_normally(model)
+        assert hook_count(model) == outer
+        assert not model.training
+
+
+@pytest.mark.parametrize(
+    "leave",
+    [
+        leave_normally,
+        fail_in_the_body,
+        fail_in_the_forward_pass,
+        fail_while_registering,
+        interrupt,
+        leave_inside_an_outer_block,
+    ],
+)
+def test_leak_matrix(model, leave):
+    before = state_of(model)
+    leave(model)
+    assert_untouched(model, before)
+
+
+def test_capture_equals_running_the_blocks_by_hand(model):
+    inputs = torch.randn(5, 3, 32, 32)
+    captured = capture(model, inputs, BLOCKS, batch_size=2)
+    model.eval()
+    features = inputs
+    for name in BLOCKS:
+        features = getattr(model, name)(features)
+        torch.testing.assert_close(captured[name], features.detach(), atol=1e-5, rtol=1e-4)
+
+
+def test_result_does_not_depend_on_batch_size(model):
+    model.double()
+    inputs = torch.randn(7, 3, 32, 32, dtype=torch.float64)
+    one, all_at_once = capture(model, inputs, ["block5"], batch_size=1), capture(model, inputs, ["block5"])
+    torch.testing.assert_close(one["block5"], all_at_once["block5"], atol=1e-12, rtol=1e-10)
+
+
+def test_recording_is_safe_from_in_place_operations():
+    model = nn.Sequential(nn.Identity(), nn.ReLU(inplace=True))
+    inputs = torch.tensor([[[[-1.0, 2.0]]]])
+    captured = capture(model, inputs.clone(), ["0", "1"])
+    assert captured["0"].flatten().tolist() == [-1, 2]
+    assert captured["1"].flatten().tolist() == [0, 2]
+
+
+def test_hook_can_replace_an_output(model):
+    zeros = {"embedding": lambda module, inputs, output: torch.zeros_like(output)}
+    with hooked(model, zeros), torch.no_grad():
+        logits = model(torch.randn(1, 3, 32, 32))
+    torch.testing.assert_close(logits[0], model.classifier.bias)
+
+
+class Reusing(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 1)
+        self.relu = nn.ReLU()
+        self.unused = nn.ReLU()
+
+    def forward(self, x):
+        return self.relu(self.conv(self.relu(x)))
+
+
+def test_a_layer_that_runs_twice_or_never_is_refused():
+    model, inputs = Reusing(), torch.randn(1, 3, 4, 4)
+    with pytest.raises(ValueError, match="ran 2 times"):
+        capture(model, inputs, ["relu"])
+    with pytest.raises(ValueError, match="did not run"):
+        capture(model, inputs, ["unused"])
+    assert hook_count(model) == 0
+
+
+def test_a_layer_that_gives_no_tensor_is_refused():
+    model = nn.Sequential(nn.LSTM(3, 4))
+    with pytest.raises(TypeError, match="tuple"):
+        capture(model, torch.randn(2, 5, 3), ["0"])
+
+
+def test_unknown_layers_list_the_valid_ones(model):
+    with pytest.raises(ValueError, match=r"Did you mean 'block4'.*block1, block1\.conv"):
+        get_layer(model, "blok4")
+    with pytest.raises(ValueError, match="no layer ''"):
+        get_layer(model, "")
+    assert get_layer(model, "block1.conv") is model.block1.conv
+    assert "classifier" in layer_names(model)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "error", "text"),
+    [
+        (torch.zeros(1, 3, 32, 32, dtype=torch.uint8), TypeError, "to_input"),
+        (torch.zeros(0, 3, 32, 32), ValueError, "no inputs"),
+        (torch.full((1, 3, 32, 32), torch.nan), ValueError, "NaN"),
+    ],
+)
+def test_bad_inputs(model, inputs, error, text):
+    with pytest.raises(error, match=text):
+        capture(model, inputs, ["block1"])
+
+
+def test_sparsity_counts_zeros():
+    maps = torch.zeros(2, 3, 2, 2)
+    maps[:, 1] = 1
+    maps[0, 2] = 5
+    assert sparsity(maps).tolist() == [1, 0, 0.5]
+    assert dead_channels(maps).tolist() == [True, False, False]
+
+
+def test_localisation_closed_forms():
+    maps = torch.zeros(1, 4, 4, 4)
+    maps[0, 0] = 3  # flat
+    maps[0, 1, 2, 1] = 0.1  # a single position
+    maps[0, 2, :, :2] = 7  # half the positions: (1 - 1/2) / (1 - 1/16)
+    values = localisation(maps)[0]
+    assert values[:3].tolist() == pytest.approx([0, 1, 0.5 / (15 / 16)])
+    assert math.isnan(values[3])
+
+
+@given(st.integers(2, 30), st.integers(1, 30), st.floats(1e-30, 1e30))
+def test_localisation_of_k_equal_positions_does_not_depend_on_scale(n, k, value):
+    k = min(k, n)
+    maps = torch.zeros(1, 1, 1, n, dtype=torch.float64)
+    maps[..., :k] = value
+    assert localisation(maps).item() == pytest.approx((1 - k / n) / (1 - 1 / n), abs=1e-9)
+
+
+def test_likeness_closed_forms():
+    torch.manual_seed(0)
+    images = torch.randint(0, 256, (3, 3, 8, 8), dtype=torch.uint8)
+    luma = torch.tensor([0.299, 0.587, 0.114])
+    grey = torch.einsum("nchw,c->nhw", images.float(), luma)
+    small = nn.functional.avg_pool2d(grey[:, None], 2)[:, 0]
+    maps = torch.stack([small, -2 * small + 300, torch.ones_like(small)], dim=1)
+    values = likeness(maps, images)
+    torch.testing.assert_close(values[:, :2], torch.ones(3, 2, dtype=torch.float64), atol=1e-6, rtol=0)
+    assert values[:, 2].isnan().all()
+    noise = torch.randn(3, 1, 8, 8)
+    expected = [
+        abs(torch.corrcoef(torch.stack([noise[i, 0].flatten(), grey[i].flatten()]))[0, 1]) for i in range(3)
+    ]
+    assert likeness(noise, images)[:, 0].tolist() == pytest.approx([e.item() for e in expected], abs=1e-5)
+
+
+def test_measure_is_the_mean_of_the_parts():
+    torch.manual_seed(1)
+    maps, images = torch.randn(6, 5, 4, 4).relu(), torch.randint(0, 256, (6, 3, 32, 32), dtype=torch.uint8)
+    maps[:, 2] = 0
+    result = measure(maps, images)
+    assert result.dead == pytest.approx(0.2)
+    assert result.sparsity == pytest.approx((maps == 0).float().mean().item())
+    assert result.localisation == pytest.approx(localisation(maps).nanmean().item())
+    assert result.likeness == pytest.approx(likeness(maps, images).nanmean().item())
+
+
+@pytest.mark.parametrize("function", [sparsity, localisation, dead_channels])
+@pytest.mark.parametrize(
+    "maps", [torch.zeros(3, 4), torch.zeros(0, 1, 2, 2), torch.full((1, 1, 2, 2), torch.nan)]
+)
+def test_measures_refuse_bad_maps(function, maps):
+    with pytest.raises(ValueError, match="feature maps"):
+        function(maps)
+
+
+def test_localisation_needs_positions_and_a_relu():
+    with pytest.raises(ValueError, match="two positions"):
+        localisation(torch.ones(1, 1, 1, 1))
+    with pytest.raises(ValueError, match="ReLU"):
+        localisation(torch.tensor([[[[-1.0, 2.0]]]]))
+
+
+def test_likeness_needs_as_many_pictures():
+    with pytest.raises(ValueError, match="need 2 pictures"):
+        likeness(torch.ones(2, 1, 4, 4), torch.zeros(3, 3, 8, 8))
