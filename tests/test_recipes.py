@@ -1,0 +1,90 @@
+"""A recipe trains, can be interrupted and run again, and writes snapshots and a model card that are true."""
+
+import pytest
+import torch
+from torch import nn
+
+from lessons_lib import course, recipes
+from lessons_lib.data.pictures import Pictures
+from lessons_lib.models import checkpoints
+from lessons_lib.recipes import Recipe
+from lessons_lib.training import Settings, accuracy
+
+
+def pictures(split):
+    generator = torch.Generator().manual_seed(len(split))
+    labels = torch.arange(64) % 2
+    images = torch.randint(0, 100, (64, 3, 8, 8), generator=generator, dtype=torch.uint8)
+    images[:, 0] += (labels * 140).view(-1, 1, 1).byte()
+    return Pictures(images, labels, ("dark", "red"), f"made in the test, {split}")
+
+
+def network():
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 2))
+
+
+@pytest.fixture
+def kitchen(tmp_path, monkeypatch):
+    settings = Settings(epochs=2, batch_size=16, learning_rate=0.02, snapshots=(0, 2), seed=4)
+    recipe = Recipe(build=network, load=pictures, settings=settings, about="A tiny network.")
+    monkeypatch.setattr(recipes, "RECIPES", {"tiny": recipe})
+    monkeypatch.setattr(course, "CHECKPOINTS", tmp_path / "checkpoints")
+    monkeypatch.setenv("LESSONS_DATA", str(tmp_path / "data"))
+    return recipe
+
+
+def test_the_command_makes_a_checkpoint_that_is_as_good_as_its_card_says(kitchen, capsys):
+    assert recipes.main(["tiny"]) == 0
+    assert checkpoints.names() == ("tiny",)
+    assert checkpoints.epochs("tiny") == (0, 2)
+    card = (course.CHECKPOINTS / "tiny" / "README.md").read_text(encoding="utf-8")
+    for epoch in (0, 2):
+        measured = accuracy(checkpoints.restore(network(), "tiny", epoch), pictures("test"))
+        assert checkpoints.test_accuracy("tiny", epoch) == pytest.approx(measured, abs=1e-4)
+        assert f"| `epoch_{epoch:02d}.safetensors` | {epoch} | {measured:.4f} |" in card
+    assert measured > 0.9
+    assert "made in the test, test" in card
+    assert "python -m lessons_lib.recipes tiny" in card
+    assert "| learning_rate | 0.02 |" in card
+    assert f"{measured:.4f}" in capsys.readouterr().out
+
+
+def test_the_initialisation_repeats_and_leaves_the_callers_generator_alone(kitchen):
+    torch.manual_seed(9)
+    expected = torch.rand(1)
+    torch.manual_seed(9)
+    a, b = kitchen.initialise(), kitchen.initialise()
+    assert torch.equal(torch.rand(1), expected)
+    assert all(torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters(), strict=True))
+
+
+def test_an_interrupted_run_goes_on(kitchen, monkeypatch, capsys):
+    calls = []
+    real = recipes.fit
+
+    def interrupted(*args, **kwargs):
+        def transform(images):
+            calls.append(1)
+            if len(calls) == 7:  # four training batches and the test make an epoch
+                raise KeyboardInterrupt
+            return images.float()
+
+        return real(*args, **kwargs, transform=transform)
+
+    monkeypatch.setattr(recipes, "fit", interrupted)
+    assert recipes.main(["tiny"]) == 130
+    assert "Run the same command again" in capsys.readouterr().out
+    assert not course.CHECKPOINTS.exists()
+    assert recipes.main(["tiny"]) == 0
+    assert len(calls) == 7 + 5, "only the second epoch is trained again"
+
+
+def test_errors_are_sentences(kitchen, monkeypatch, capsys):
+    def fails(*args, **kwargs):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(recipes, "fit", fails)
+    assert recipes.main(["tiny"]) == 1
+    assert capsys.readouterr().err == "error: No space left on device\n"
+    with pytest.raises(ValueError, match="there are: tiny"):
+        recipes.make("huge")
