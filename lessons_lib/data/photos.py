@@ -1,0 +1,250 @@
+"""Photographs and textures that ship inside scikit-image and scikit-learn, and any picture file of your own.
+
+Nothing here touches the network: the files are read from the installed packages' own folders.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.metadata import distribution
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+from torch.nn import functional as F
+
+from lessons_lib.data.pictures import Pictures
+
+
+def open_picture(path: str | Path) -> Tensor:
+    """Read any picture file as red, green and blue, the right way up.
+
+    Grey, palette and CMYK pictures become RGB; transparent ones are laid on white; 16-bit greys are divided
+    down to 8 bits, other deep greys stretched from their darkest to their brightest value; the camera's EXIF
+    rotation is applied; of an animation the first frame is taken.
+
+    Returns:
+        uint8, shape (3, H, W), 0–255.
+
+    Raises:
+        FileNotFoundError: (or another OSError) if there is no such file or it may not be read.
+        ValueError: naming the file, if it is no picture, damaged or cut short.
+    """
+    content = Path(path).read_bytes()
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            image.load()
+            upright = ImageOps.exif_transpose(image)
+        pixels = np.array(_as_rgb(upright))
+    except UnidentifiedImageError:
+        raise ValueError(f"{path} is no picture: its contents match no known format") from None
+    except Exception as problem:  # damaged files make Pillow's decoders raise nearly anything
+        reason = str(problem) or type(problem).__name__
+        raise ValueError(f"{path} is a damaged picture ({reason}): delete it or fetch it again") from problem
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    """``image`` in Pillow's mode RGB, whatever mode it was in."""
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((np.array(image) / 257).round().astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        grey = np.array(image, dtype=np.float64)
+        grey = (grey - grey.min()) / max(np.ptp(grey), np.finfo(np.float32).tiny)
+        return Image.fromarray((255 * grey).round().astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+    return image.convert("RGB")
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photograph with its story.
+
+    Attributes:
+        name: the key :func:`photo` knows it by.
+        title: what it shows, in a few words.
+        image: uint8, shape (3, H, W), 0–255, at its own size.
+        credit: who made it, its licence and the package it came with.
+    """
+
+    name: str
+    title: str
+    image: Tensor
+    credit: str
+
+
+_SKIMAGE = ("scikit-image", "skimage/data")
+_SKLEARN = ("scikit-learn", "sklearn/datasets/images")
+
+# name: ((project, folder), file, title, credit)
+_SHIPPED = {
+    "astronaut": (_SKIMAGE, "astronaut.png", "Astronaut Eileen Collins", "NASA, public domain"),
+    "chelsea": (_SKIMAGE, "chelsea.png", "Chelsea the cat", "Stefan van der Walt, CC0"),
+    "china": (_SKLEARN, "china.jpg", "A Chinese palace", "danielbuechele on Flickr, CC BY 2.0"),
+    "coffee": (_SKIMAGE, "coffee.png", "A cup of coffee", "Rachel Michetti, Pikolo Espresso Bar, CC0"),
+    "flower": (_SKLEARN, "flower.jpg", "A dahlia", "vultilion on Flickr, CC BY 2.0"),
+    "motorcycle": (_SKIMAGE, "motorcycle_left.png", "A motorcycle", "Middlebury 2014 stereo benchmark"),
+    "rocket": (_SKIMAGE, "rocket.jpg", "Launch of a Falcon 9 rocket", "SpaceX, public domain"),
+    "brick": (_SKIMAGE, "brick.png", "A brick wall", "CC0Textures, CC0"),
+    "grass": (_SKIMAGE, "grass.png", "Grass", "linolafett on DeviantArt, CC0"),
+    "gravel": (_SKIMAGE, "gravel.png", "Gravel", "CC0Textures, CC0"),
+    "moon": (_SKIMAGE, "moon.png", "Surface of the Moon", "scikit-image, no known restrictions"),
+    "stars": (_SKIMAGE, "hubble_deep_field.jpg", "Hubble extreme deep field", "NASA, public domain"),
+    "tissue": (_SKIMAGE, "ihc.png", "Stained tissue under a microscope", "CMMI, no known restrictions"),
+}
+
+NAMES = tuple(_SHIPPED)
+TEXTURES = ("brick", "grass", "gravel", "moon", "stars", "tissue")
+PHOTOGRAPHS = tuple(name for name in NAMES if name not in TEXTURES)
+
+
+def photo(name: str) -> Photo:
+    """The photograph or texture called ``name``, one of :data:`NAMES`.
+
+    Raises:
+        ValueError: for any other name, listing the valid ones.
+    """
+    if name not in _SHIPPED:
+        raise ValueError(f"there is no photograph {name!r}: choose one of {', '.join(NAMES)}")
+    (project, folder), file, title, credit = _SHIPPED[name]
+    path = str(distribution(project).locate_file(f"{folder}/{file}"))  # found without importing the project
+    return Photo(name, title, open_picture(path), f"{credit}; shipped with {project}")
+
+
+def resized(picture: Photo | Tensor, size: int) -> Tensor:
+    """The largest centred square of ``picture``, resized with antialiased bicubic interpolation.
+
+    Args:
+        picture: a :class:`Photo`, or a uint8 tensor of shape (3, H, W).
+        size: the side of the result in pixels, at least 1.
+
+    Returns:
+        uint8, shape (3, size, size), 0–255.
+
+    Raises:
+        TypeError: if the tensor is not uint8.
+        ValueError: if it has another shape, or ``size`` is under 1.
+    """
+    image = picture.image if isinstance(picture, Photo) else picture
+    if image.dtype != torch.uint8:
+        raise TypeError(f"resized expects uint8 in 0–255, not {image.dtype}; see pictures.to_picture")
+    if image.ndim != 3 or image.shape[0] != 3 or image.numel() == 0:
+        raise ValueError(f"a picture has shape (3, H, W), not {tuple(image.shape)}")
+    if size < 1:
+        raise ValueError(f"size must be at least 1 pixel, not {size}")
+    side = min(image.shape[1:])
+    top, left = ((length - side) // 2 for length in image.shape[1:])
+    square = image[None, :, top : top + side, left : left + side].float()
+    smooth = F.interpolate(square, size=(size, size), mode="bicubic", antialias=True, align_corners=False)
+    return smooth[0].round().clamp(0, 255).to(torch.uint8)
+
+
+@lru_cache(maxsize=4)
+def atlas(names: tuple[str, ...], side: int) -> Tensor:
+    """The named photographs as squares of ``side`` pixels in one row: float32 in 0–1, (3, side, P·side).
+
+    One wide picture lets :func:`crops` cut from many photographs in a single resampling. Do not write into it:
+    it is kept for the next call.
+    """
+    return torch.cat([resized(photo(name), side) for name in names], dim=2).float() / 255
+
+
+def crops(sheet: Tensor, which: Tensor, placement: Tensor, height: int, width: int) -> Tensor:
+    """Cut one picture out of each chosen square of an :func:`atlas`, by bilinear interpolation.
+
+    Args:
+        sheet: an atlas, shape (3, T, P·T).
+        which: int64, shape (N,): the square to cut from, 0 to P−1.
+        placement: float32, shape (N, 2, 3): affine map from the crop's coordinates (x, y, 1) to the square's,
+            both −1 to 1 from edge to edge. What falls outside the square repeats its border.
+        height: rows of the crops.
+        width: columns of the crops.
+
+    Returns:
+        float32 in 0–1, shape (3, N, height, width): channels first, as the painter of Critters wants them.
+    """
+    side = sheet.shape[1]
+    squares = sheet.shape[2] // side
+    grid = F.affine_grid(placement, [len(which), 1, height, width], align_corners=False)
+    grid = grid.clamp(1 / side - 1, 1 - 1 / side)  # stay off the neighbouring squares
+    columns = (grid[..., 0] + (2 * which + 1 - squares).view(-1, 1, 1)) / squares
+    grid = torch.stack([columns, grid[..., 1]], dim=-1).view(1, -1, width, 2)
+    cut = F.grid_sample(sheet[None], grid, mode="bilinear", align_corners=False)
+    return cut.view(3, len(which), height, width)
+
+
+def textures(n: int, size: int = 32, *, seed: int = 0) -> Pictures:
+    """Random crops of the :data:`TEXTURES`, turned, mirrored and lit at random, labelled by texture.
+
+    All are turned grey, so that only the texture tells them apart. Labels are balanced and shuffled; the same
+    arguments give the same pictures.
+
+    Args:
+        n: how many pictures, at least 1.
+        size: their side in pixels, 32–224.
+        seed: any whole number from 0.
+
+    Raises:
+        ValueError: for a number out of range.
+    """
+    if n < 1 or not 32 <= size <= 224 or seed < 0:
+        raise ValueError(f"need n from 1, size 32–224 and seed from 0, not n={n}, size={size}, seed={seed}")
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(n).remainder(len(TEXTURES))[torch.randperm(n, generator=generator)]
+    side, angle, mirror, x, y, bright, contrast = torch.rand(7, n, generator=generator)
+    side, angle = 0.25 + 0.2 * side, 2 * torch.pi * angle
+    c, s = side * angle.cos(), side * angle.sin()
+    flip = torch.where(mirror < 0.5, -1.0, 1.0)
+    room = 1 - (
+        c.abs() + s.abs()
+    )  # how far the middle of a turned crop may stray before a corner leaves the square
+    placement = torch.stack([c * flip, -s, room * (2 * x - 1), s * flip, c, room * (2 * y - 1)], dim=1).view(
+        n, 2, 3
+    )
+    sheet = atlas(TEXTURES, min(512, 3 * size))
+    images = torch.empty(n, 3, size, size, dtype=torch.uint8)
+    for part in torch.arange(n).split(max(1, (1 << 19) // size**2)):
+        grey = crops(sheet, labels[part], placement[part], size, size).mean(0)
+        scale, shift = (0.7 + 0.6 * contrast[part]).view(-1, 1, 1), (0.4 * bright[part] - 0.2).view(-1, 1, 1)
+        lit = ((grey - 0.5) * scale + 0.5 + shift).mul(255).round().clamp(0, 255).to(torch.uint8)
+        images[part] = lit.unsqueeze(1)
+    return Pictures(images, labels, TEXTURES, f"{n} crops of textures shipped with scikit-image, seed {seed}")
+
+
+def views(n: int, size: int = 32, *, seed: int = 0) -> Tensor:
+    """Random square crops of the :data:`PHOTOGRAPHS`, half of them mirrored: natural pictures without labels.
+
+    A crop shows between half and all of a photograph's side. The same arguments give the same pictures.
+
+    Args:
+        n: how many pictures, at least 1.
+        size: their side in pixels, 32–224.
+        seed: any whole number from 0.
+
+    Returns:
+        uint8, shape (n, 3, size, size), 0–255.
+
+    Raises:
+        ValueError: for a number out of range.
+    """
+    if n < 1 or not 32 <= size <= 224 or seed < 0:
+        raise ValueError(f"need n from 1, size 32–224 and seed from 0, not n={n}, size={size}, seed={seed}")
+    generator = torch.Generator().manual_seed(seed)
+    which = torch.randint(len(PHOTOGRAPHS), (n,), generator=generator)
+    side, mirror, x, y = torch.rand(4, n, generator=generator)
+    side = 0.5 + 0.5 * side
+    flip = torch.where(mirror < 0.5, -1.0, 1.0)
+    zero, room = torch.zeros(n), 1 - side
+    placement = torch.stack([side * flip, zero, room * (2 * x - 1), zero, side, room * (2 * y - 1)], dim=1)
+    sheet = atlas(PHOTOGRAPHS, 2 * size)  # at most two of its pixels to one of the crop's, so nothing aliases
+    parts = [
+        crops(sheet, which[part], placement[part].view(-1, 2, 3), size, size)
+        for part in torch.arange(n).split(max(1, (1 << 19) // size**2))
+    ]
+    return torch.cat(parts, dim=1).transpose(0, 1).mul(255).round().to(torch.uint8)
