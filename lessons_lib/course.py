@@ -71,6 +71,7 @@ def environment() -> dict[str, str]:
     """What this machine computes with: versions, device, threads and whether bfloat16 is fast, by name."""
     accelerator = torch.accelerator.current_accelerator(check_available=True)
     device = accelerator or torch.device("cpu")
+    folder = data_folder()
     versions = {
         name: importlib.metadata.version(name) for name in ("torch", "torchvision", "fastai", "jupyterlab")
     }
@@ -80,7 +81,7 @@ def environment() -> dict[str, str]:
         "quick runs on": f"cpu, {torch.get_num_threads()} threads",
         "full runs on": str(device),
         "fast bfloat16": "yes" if fast_bfloat16(device) else "no",
-        "data folder": str(data_folder()),
+        "data folder": str(folder.relative_to(REPOSITORY) if folder.is_relative_to(REPOSITORY) else folder),
     }
 
 

@@ -73,3 +73,13 @@ def test_the_data_folder_can_be_moved(monkeypatch, tmp_path):
     assert course.data_folder() == course.REPOSITORY / "data"
     monkeypatch.setenv("LESSONS_DATA", str(tmp_path))
     assert course.data_folder() == tmp_path
+
+
+def test_the_environment_is_described_without_naming_this_disk(monkeypatch, tmp_path):
+    monkeypatch.delenv("LESSONS_DATA", raising=False)
+    facts = course.environment()
+    assert torch.__version__.startswith(facts["torch"])
+    assert facts["data folder"] == "data"
+    assert facts["fast bfloat16"] in {"yes", "no"}
+    monkeypatch.setenv("LESSONS_DATA", str(tmp_path))
+    assert course.environment()["data folder"] == str(tmp_path)
