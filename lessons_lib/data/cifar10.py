@@ -14,7 +14,6 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-from torchvision import datasets
 from tqdm.contrib.concurrent import thread_map
 
 from lessons_lib.course import data_folder
@@ -26,6 +25,7 @@ Split = Literal["train", "test"]
 
 CLASSES = CIFAR_CLASSES
 SIZE = 32
+BATCHES = "cifar-10-batches-py"  # the folder of Krizhevsky's own files
 BLOCK = 250  # pictures a thread decodes at a time: one by one, handing them out costs more than decoding
 
 
@@ -51,7 +51,7 @@ def load(split: Split) -> Pictures:
     if split not in get_args(Split):
         raise ValueError(f'CIFAR-10 has no split {split!r}: choose "train" or "test"')
     folder = require("cifar10")
-    batches = folder.name == datasets.CIFAR10.base_folder
+    batches = folder.name == BATCHES
     pictures = _from_batches(folder, split) if batches else _from_folders(folder, split)
     print(f"{pictures.source}: {len(pictures):,} pictures of {SIZE}×{SIZE} in 10 classes, from {folder}.")
     return pictures
@@ -59,6 +59,8 @@ def load(split: Split) -> Pictures:
 
 def _from_batches(folder: Path, split: Split) -> Pictures:
     """Krizhevsky's own files, which torchvision checks (MD5) before it reads them."""
+    from torchvision import datasets  # noqa: PLC0415 - importing it takes seconds, and only this layout needs it
+
     try:
         with warnings.catch_warnings():
             # NumPy 2.4 warns of the way Python 2 pickled these arrays in 2009

@@ -33,7 +33,9 @@ class Pictures:
     def __post_init__(self) -> None:
         """Check that the tensors fit together."""
         if self.images.dtype != torch.uint8:
-            raise TypeError(f"images must be uint8 in 0–255, not {self.images.dtype}; multiply floats by 255 first")
+            raise TypeError(
+                f"images must be uint8 in 0–255, not {self.images.dtype}; multiply floats by 255 first"
+            )
         if self.labels.dtype != torch.int64:
             raise TypeError(f"labels must be int64, not {self.labels.dtype}; call labels.long()")
         if self.images.ndim != 4 or self.images.shape[1] != 3:
