@@ -1,0 +1,65 @@
+# Every command sets up .venv first and does nothing twice. Written for GNU make 3.81 (macOS) and later.
+
+PYTHON ?= python3.12 python3.13 python3.11 python3 python
+BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
+INSTALLED := .venv/.installed
+
+# without bytecode a kernel takes twice as long to import torch
+unexport PYTHONDONTWRITEBYTECODE
+# Git for Windows would turn /lab/tree into a path of its own
+export MSYS_NO_PATHCONV := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help install lab test course refresh bench lint lock
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
+
+install: $(INSTALLED) ## set up .venv with every version of requirements.lock
+
+lab: $(INSTALLED) ## study: open JupyterLab on lesson 00; ARGS="--port=9999" passes options on
+	$(BIN)/python -m jupyterlab --allow-root --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb $(ARGS)
+
+# coverage runs pytest, not the other way round: given --cov, nbval waits in vain for coverage in its kernels
+test: $(INSTALLED) ## run the tests and every notebook; ARGS="-k hooks" chooses some
+	$(BIN)/python -m $(if $(ARGS),,coverage run -m) pytest --nbval --nbval-current-env --nbval-sanitize-with=tests/sanitize.cfg --nbval-cell-timeout=120 $(ARGS)
+	$(if $(ARGS),,$(BIN)/python -m coverage report)
+
+course: $(INSTALLED) ## execute the lessons into build/course; PROFILE=full, LESSON=01
+	$(BIN)/python -m lessons_lib.runner course $(if $(PROFILE),--profile $(PROFILE)) $(if $(LESSON),--lesson $(LESSON))
+
+refresh: $(INSTALLED) ## execute the lessons and store their outputs in notebooks/; LESSON=01
+	$(BIN)/python -m lessons_lib.runner refresh $(if $(LESSON),--lesson $(LESSON))
+
+bench: $(INSTALLED) ## run the benchmarks into build/bench.json; ARGS=cifar10-load chooses one
+	$(BIN)/python -m tests.bench $(ARGS)
+
+lint: $(INSTALLED) ## check style, types, the direction of imports and the notebooks
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m tests.notebook_rules
+
+lock: $(INSTALLED) ## write requirements.lock anew after a change of pyproject.toml; ARGS=--upgrade takes newer versions
+	$(BIN)/python -m uv pip compile --universal --python-version 3.11 pyproject.toml --extra dev -o requirements.lock --no-header --no-annotate --quiet $(ARGS)
+	cp environment.yml binder/environment.yml
+
+# The stamp is written last, so that an interrupted set-up goes on where it stopped.
+$(INSTALLED): requirements.lock pyproject.toml
+	@fits='import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))'; \
+	if ! $(BIN)/python -c "import pip; $$fits" 2>/dev/null; then \
+		for python in $(PYTHON); do \
+			if $$python -c "$$fits" 2>/dev/null; then found=$$python; break; fi; \
+		done; \
+		if [ -z "$$found" ]; then \
+			echo "Python 3.11, 3.12 or 3.13 is needed; tried: $(PYTHON). Install one, or name it: make PYTHON=/path/to/python3.12" >&2; \
+			exit 1; \
+		fi; \
+		echo "Setting up .venv with $$($$found --version)"; \
+		$$found -m venv --clear .venv; \
+	fi
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements.lock)"
+	$(BIN)/python -m uv pip install --python $(BIN)/python --no-deps -r requirements.lock
+	$(BIN)/python -m uv pip install --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@

@@ -1,0 +1,317 @@
+"""Run lessons without a browser: ``make course`` (HTML pages and timings) and ``make refresh`` (stored outputs)."""
+
+from __future__ import annotations
+
+import argparse
+import atexit
+import base64
+import copy
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import psutil
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbconvert import HTMLExporter
+from nbformat import NotebookNode
+
+from lessons_lib.course import REPOSITORY, Profile, resolve_profile
+
+NOTEBOOKS = REPOSITORY / "notebooks"
+BUILD = REPOSITORY / "build"
+
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
+QUICK_CELL_SECONDS = 300
+MEMORY_SAMPLE_SECONDS = 0.1
+
+# nbconvert's page with solutions folded away, the alt text of pictures, and no script that needs a network
+PAGE = """
+{%- extends 'lab/index.html.j2' -%}
+{%- block html_head_js_requirejs -%}{%- endblock -%}
+{%- block codecell -%}
+{%- if 'solution' in cell.metadata.get('tags', []) -%}
+<details class="solution"><summary>Solution</summary>{{ super() }}</details>
+{%- else -%}
+{{ super() }}
+{%- endif -%}
+{%- endblock codecell -%}
+{%- block data_png -%}
+{%- set alt = output | get_metadata('alt', 'image/png') -%}
+{{ super().replace('<img', '<img alt="' ~ (alt | escape_html) ~ '"', 1) if alt else super() }}
+{%- endblock data_png -%}
+"""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One execution of one lesson.
+
+    Attributes:
+        lesson: its number, two digits.
+        profile: *quick* or *full*.
+        seconds: wall-clock time from starting the kernel to stopping it.
+        peak_rss_mb: the most resident memory the kernel and its children held together, in MB (10⁶ bytes).
+        failure: None, or which cell failed and why, in two lines.
+    """
+
+    lesson: str
+    profile: Profile
+    seconds: float
+    peak_rss_mb: float
+    failure: str | None = None
+
+
+def environment(profile: Profile) -> dict[str, str]:
+    """The environment variables lessons run under, so that their outputs repeat from machine to machine.
+
+    *quick* fixes the number of threads; *full* may use every core. A reader's own IPython and Jupyter settings
+    are kept out: in their place is an empty folder under ``build``, made here.
+    """
+    own_settings = BUILD / "jupyter"
+    own_settings.mkdir(parents=True, exist_ok=True)
+    settings = {
+        "LESSONS_PROFILE": profile,
+        "PYTHONHASHSEED": "0",
+        "TQDM_DISABLE": "1",
+        "IPYTHONDIR": str(own_settings),
+        "JUPYTER_CONFIG_DIR": str(own_settings),
+    }
+    return settings | {"OMP_NUM_THREADS": "2"} if profile == "quick" else settings
+
+
+def find_lessons(number: str | None = None, folder: Path = NOTEBOOKS) -> list[Path]:
+    """The lesson notebooks ``NN_slug.ipynb`` of a folder in order, or only the one with this number.
+
+    Raises:
+        ValueError: if there is no such lesson; the message lists those there are.
+    """
+    lessons = {path.name[:2]: path for path in sorted(folder.glob("[0-9][0-9]_*.ipynb"))}
+    if number is None:
+        return list(lessons.values())
+    if number.zfill(2) not in lessons:
+        raise ValueError(f"no lesson {number!r}: choose one of {', '.join(lessons) or '(none found)'}")
+    return [lessons[number.zfill(2)]]
+
+
+def execute(path: Path, profile: Profile) -> tuple[NotebookNode, Run]:
+    """Execute a lesson in a fresh kernel; after a failing cell the rest stays without outputs.
+
+    Returns:
+        The notebook with the new outputs, cleaned (:func:`clean`), and the record of the run.
+
+    Raises:
+        KeyboardInterrupt: passed on after the kernel has been stopped.
+    """
+    notebook = nbformat.read(path, as_version=4)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    client = NotebookClient(
+        notebook,
+        timeout=QUICK_CELL_SECONDS if profile == "quick" else None,
+        kernel_name="python3",
+        extra_arguments=["--log-level=CRITICAL"],  # or each kernel warns that its local port is not encrypted
+        resources={"metadata": {"path": str(path.parent)}},
+        record_timing=False,
+        store_widget_state=False,
+        coalesce_streams=True,
+    )
+    client.create_kernel_manager()
+    began = time.perf_counter()
+    # The notebook runs in a thread, so that Ctrl-C reaches this one, which watches the memory meanwhile.
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        future = pool.submit(partial(client.execute, env=os.environ | environment(profile)))
+        peak = _watch(client, future)
+    failure = _explain(client, future.exception())
+    seconds = time.perf_counter() - began
+    return clean(notebook), Run(path.name[:2], profile, round(seconds, 1), round(peak, 1), failure)
+
+
+def _watch(client: NotebookClient, future: Future[Any]) -> float:
+    """Wait for the notebook to end; return the peak memory of its kernel in MB."""
+    peak = 0.0
+    try:
+        while not future.done():
+            peak = max(peak, sum(_resident_mb(process) for process in _kernel_processes(client)))
+            wait([future], timeout=MEMORY_SAMPLE_SECONDS)
+    except KeyboardInterrupt:
+        while not future.done():  # the kernel may not have been there yet
+            for process in _kernel_processes(client):
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+            time.sleep(MEMORY_SAMPLE_SECONDS)
+        # nbclient forgets this for a kernel that dies while it starts, and fails over it when Python ends
+        atexit.unregister(client._cleanup_kernel)
+        raise
+    return peak
+
+
+def _kernel_processes(client: NotebookClient) -> list[psutil.Process]:
+    pid = getattr(getattr(client.km, "provisioner", None), "pid", None)
+    try:
+        kernel = psutil.Process(pid) if pid else None
+        return [kernel, *kernel.children(recursive=True)] if kernel else []
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _resident_mb(process: psutil.Process) -> float:
+    try:
+        return process.memory_info().rss / 1e6
+    except psutil.NoSuchProcess:
+        return 0.0
+
+
+def _explain(client: NotebookClient, error: BaseException | None) -> str | None:
+    """Which cell failed, its first line and the error's last line; an error that is not the lesson's is raised."""
+    if error is None:
+        return None
+    if isinstance(error, CellExecutionError):
+        what = f"{error.ename}: {error.evalue}".strip().splitlines()[-1]
+    elif isinstance(error, CellTimeoutError):
+        what = f"the cell took longer than {QUICK_CELL_SECONDS} s"
+    elif isinstance(error, DeadKernelError):
+        what = "the kernel died (was there enough memory?)"
+    else:
+        raise error
+    number = client.code_cells_executed
+    code = [cell for cell in client.nb.cells if cell.cell_type == "code" and cell.source.strip()]
+    return f"cell [{number}]: {code[number - 1].source.strip().splitlines()[0]}\n  {what}"
+
+
+def clean(notebook: NotebookNode) -> NotebookNode:
+    """A copy with only what a reader needs: no times, no versions, no widget state, no stray metadata.
+
+    Cells keep their tags and whether they are folded. A widget without its kernel cannot be drawn, so its
+    output is left out; the static figure above it stays. Of an error that a lesson means to show, the message
+    stays; the way to it names folders of one machine.
+    """
+    tidy = copy.deepcopy(notebook)
+    tidy.metadata = nbformat.from_dict(
+        {
+            "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+            "language_info": {"name": "python"},
+        }
+    )
+    for cell in tidy.cells:
+        kept = {name: value for name, value in cell.metadata.items() if name in {"tags", "jupyter"}}
+        cell.metadata = nbformat.from_dict(kept)
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
+            for output in cell.outputs:
+                if output.output_type == "error" and "raises-exception" in kept.get("tags", []):
+                    output.traceback = output.traceback[-1:]
+    return tidy
+
+
+def write_page(notebook: NotebookNode, page: Path, folder: Path = NOTEBOOKS) -> None:
+    """Write an executed lesson as one HTML file; ``folder`` is where its relative pictures are."""
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = re.sub(r"(\]\(\d\d_\w+)\.ipynb", r"\1.html", cell.source)
+    exporter = HTMLExporter(raw_template=PAGE, embed_images=True)
+    html, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": page.stem, "path": str(folder)}})
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(html, encoding="utf-8")
+
+
+def merge_json(path: Path, entries: Sequence[Mapping[str, Any]], key: tuple[str, ...]) -> None:
+    """Put ``entries`` into the JSON list at ``path``: one of the same ``key`` is replaced, the others stay."""
+    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    merged = {tuple(entry[name] for name in key): entry for entry in [*known, *entries]}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial_file = path.with_suffix(".part")
+    partial_file.write_text(
+        json.dumps([merged[k] for k in sorted(merged)], indent=2) + "\n", encoding="utf-8"
+    )
+    partial_file.replace(path)
+
+
+def course(lessons: Sequence[Path], profile: Profile, build: Path = BUILD) -> list[Run]:
+    """Execute lessons into ``build/course/NN_slug.html`` and ``timings.json``; a failing one stops no other."""
+    runs = []
+    for path in lessons:
+        notebook, run = _announced(path, profile)
+        write_page(notebook, build / "course" / f"{path.stem}.html", path.parent)
+        runs.append(run)
+        if run.failure is None:
+            entry = {
+                "lesson": run.lesson,
+                "profile": run.profile,
+                "seconds": run.seconds,
+                "peak_rss_mb": run.peak_rss_mb,
+            }
+            merge_json(build / "course" / "timings.json", [entry], key=("lesson", "profile"))
+    return runs
+
+
+def refresh(lessons: Sequence[Path]) -> list[Run]:
+    """Execute lessons in the *quick* profile and store the outputs in them; a failing one is left as it was.
+
+    The picture of a cell tagged ``cover`` is also written to ``images/NN.png``, for the top of the lesson.
+    """
+    runs = []
+    for path in lessons:
+        notebook, run = _announced(path, "quick")
+        if run.failure is None:
+            nbformat.write(notebook, path)
+            for picture in _covers(notebook):
+                (path.parent / "images").mkdir(exist_ok=True)
+                (path.parent / "images" / f"{run.lesson}.png").write_bytes(base64.b64decode(picture))
+        runs.append(run)
+    return runs
+
+
+def _covers(notebook: NotebookNode) -> list[str]:
+    cells = [cell for cell in notebook.cells if "cover" in cell.metadata.get("tags", [])]
+    return [
+        out.data["image/png"] for cell in cells for out in cell.outputs if "image/png" in out.get("data", {})
+    ]
+
+
+def _announced(path: Path, profile: Profile) -> tuple[NotebookNode, Run]:
+    print(path.stem.replace("_", " ", 1), end=" … ", flush=True)
+    notebook, run = execute(path, profile)
+    cost = f"{run.seconds:.1f} s, {run.peak_rss_mb:.0f} MB"
+    print(cost if run.failure is None else f"FAILED after {cost} in {run.failure}", flush=True)
+    return notebook, run
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line, ``python -m lessons_lib.runner``; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m lessons_lib.runner", description=__doc__)
+    parser.add_argument("command", choices=["course", "refresh"])
+    parser.add_argument("--profile", help="quick or full (course only; default: LESSONS_PROFILE, else quick)")
+    parser.add_argument("--lesson", help="only this lesson, by its number")
+    options = parser.parse_args(arguments)
+    try:
+        lessons = find_lessons(options.lesson, NOTEBOOKS)
+        if options.command == "refresh":
+            runs = refresh(lessons)
+        else:
+            runs = course(lessons, resolve_profile(options.profile), BUILD)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ninterrupted; the kernel is stopped", file=sys.stderr)
+        return 130
+    failed = [run.lesson for run in runs if run.failure]
+    print(f"{len(runs) - len(failed)} ran, {len(failed)} failed", *failed)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Tests, the notebook rules and the benchmarks."""

@@ -1,0 +1,24 @@
+"""What every test shares: the environment of the lessons, and the archives where there are any."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from lessons_lib.runner import environment
+
+# here and not in a fixture: the kernels that nbval starts, and torch in this process, read it once
+os.environ.update(environment("quick"))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("archives") and not os.environ.get("LESSONS_ARCHIVES"):
+        pytest.skip("LESSONS_ARCHIVES is not set: it names a folder with cifar10.tgz and the other archives")
+
+
+@pytest.fixture
+def archives() -> Path:
+    """The folder of real archives; mark the test with ``pytest.mark.archives``."""
+    return Path(os.environ["LESSONS_ARCHIVES"])

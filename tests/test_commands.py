@@ -1,0 +1,519 @@
+"""The commands: lessons run without a browser, the make targets, the benchmarks, and the server of make lab."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import nbformat
+import psutil
+import pytest
+from nbformat import NotebookNode, v4
+
+from lessons_lib import runner
+from lessons_lib.course import REPOSITORY
+from tests import bench
+from tests.bench import __main__ as bench_command
+
+needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="GNU make is not installed")
+needs_sh = pytest.mark.skipif(os.name == "nt", reason="stands in for Python with a shell script")
+
+DOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8DwHwAFBQIAX8jx0gAAAABJRU5ErkJggg=="
+PICTURE = f"""from base64 import b64decode
+from IPython.display import Image
+Image(b64decode("{DOT}"), alt='A "red" dot.')"""
+HUNGRY_CHILD = """import subprocess, sys
+subprocess.run([sys.executable, "-c", "import time; x = b'x' * 300_000_000; time.sleep(1)"])"""
+
+
+def write(path: Path, *cells: str | NotebookNode) -> Path:
+    made = [v4.new_code_cell(cell) if isinstance(cell, str) else cell for cell in cells]
+    nbformat.write(v4.new_notebook(cells=made), path)
+    return path
+
+
+def read(path: Path) -> NotebookNode:
+    return nbformat.read(path, as_version=4)
+
+
+# --- the runner ---------------------------------------------------------------------------------------------
+
+
+def test_lessons_are_found_in_order_and_by_number(tmp_path: Path):
+    for name in ("02_b.ipynb", "01_a.ipynb", "notes.ipynb", "1_c.ipynb"):
+        write(tmp_path / name)
+    assert [path.name for path in runner.find_lessons(folder=tmp_path)] == ["01_a.ipynb", "02_b.ipynb"]
+    assert [path.name for path in runner.find_lessons("2", tmp_path)] == ["02_b.ipynb"]
+    with pytest.raises(ValueError, match=r"no lesson '03': choose one of 01, 02"):
+        runner.find_lessons("03", tmp_path)
+
+
+def test_only_quick_limits_the_threads():
+    assert runner.environment("quick")["OMP_NUM_THREADS"] == "2"
+    assert runner.environment("quick")["LESSONS_PROFILE"] == "quick"
+    assert "OMP_NUM_THREADS" not in runner.environment("full")
+    assert runner.environment("full")["LESSONS_PROFILE"] == "full"
+
+
+class Course:
+    """One course of five lessons, run once for all tests below."""
+
+    def __init__(self, folder: Path) -> None:
+        self.build = folder / "build"
+        self.lessons = [
+            write(
+                folder / "01_good.ipynb",
+                v4.new_markdown_cell("[next](02_failing.ipynb#top), [paper](https://example.org/02_x.ipynb)"),
+                "import os; print(os.environ['LESSONS_PROFILE'], os.environ['PYTHONHASHSEED'])",
+                PICTURE,
+                "from ipywidgets import IntSlider; IntSlider()",
+                v4.new_code_cell("6 * 7", metadata={"tags": ["solution"]}),
+            ),
+            write(
+                folder / "02_failing.ipynb",
+                "print('before')",
+                "",
+                "\n# divide\n1 / 0",
+                v4.new_code_cell("'after'"),
+            ),
+            write(folder / "03_dying.ipynb", "import os\nos.kill(os.getpid(), 9)"),
+            write(folder / "04_slow.ipynb", "import time\ntime.sleep(60)"),
+            write(folder / "05_hungry.ipynb", HUNGRY_CHILD),
+        ]
+        stale = read(self.lessons[1])
+        stale.cells[3].outputs = [v4.new_output("stream", text="an output of last year")]
+        nbformat.write(stale, self.lessons[1])
+        self.runs = runner.course(self.lessons, "quick", self.build)
+
+    def page(self, lesson: int) -> str:
+        path = self.build / "course" / f"{self.lessons[lesson - 1].stem}.html"
+        return path.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Course]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "QUICK_CELL_SECONDS", 8)
+        yield Course(tmp_path_factory.mktemp("lessons"))
+
+
+def test_a_failing_lesson_names_its_cell_and_stops_no_other(course: Course):
+    good, failing, dying, slow, hungry = (run.failure for run in course.runs)
+    assert good is None
+    assert failing == "cell [2]: # divide\n  ZeroDivisionError: division by zero"
+    assert dying == "cell [1]: import os\n  the kernel died (was there enough memory?)"
+    assert slow == "cell [1]: import time\n  the cell took longer than 8 s"
+    assert hungry is None
+
+
+def test_a_page_has_what_ran(course: Course):
+    assert "quick 0" in course.page(1)
+    assert "before" in course.page(2)
+    assert "ZeroDivisionError" in course.page(2)
+    assert "an output of last year" not in course.page(2)
+
+
+def test_a_page_has_alt_text_folded_solutions_and_links_to_pages(course: Course):
+    page = course.page(1)
+    assert re.search(r"""<img alt=(?:"A &(?:quot|#34);red&(?:quot|#34); dot\."|'A "red" dot\.')""", page)
+    solution = page[page.index("<details") : page.index("</details>")]
+    assert "<summary>Solution</summary>" in solution
+    assert "42" in solution
+    assert 'href="02_failing.html#top"' in page
+    assert 'href="https://example.org/02_x.ipynb"' in page
+
+
+def test_a_page_needs_no_widgets_and_no_server(course: Course):
+    page = course.page(1)
+    assert "widget-view" not in page
+    assert "IntSlider(value" not in page
+    assert "require.js" not in page
+
+
+def test_timings_are_kept_for_lessons_that_ran_through(course: Course):
+    timings = json.loads((course.build / "course" / "timings.json").read_text())
+    assert [set(entry) for entry in timings] == [{"lesson", "profile", "seconds", "peak_rss_mb"}] * 2
+    assert [(entry["lesson"], entry["profile"]) for entry in timings] == [("01", "quick"), ("05", "quick")]
+    assert all(entry["seconds"] > 0 for entry in timings)
+
+
+def test_memory_counts_the_kernel_and_its_children(course: Course):
+    good, hungry = (run.peak_rss_mb for run in (course.runs[0], course.runs[4]))
+    assert good > 30  # a bare interpreter with IPython
+    assert hungry > 300  # the child's 300 MB and the kernel
+
+
+def test_entries_of_lessons_not_run_stay(tmp_path: Path):
+    file = tmp_path / "new" / "timings.json"
+    runner.merge_json(file, [{"lesson": "02", "s": 1}, {"lesson": "01", "s": 1}], key=("lesson",))
+    runner.merge_json(file, [{"lesson": "02", "s": 5}], key=("lesson",))
+    assert json.loads(file.read_text()) == [{"lesson": "01", "s": 1}, {"lesson": "02", "s": 5}]
+    assert [path.name for path in file.parent.iterdir()] == ["timings.json"]
+
+
+def test_an_interrupt_stops_the_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = write(tmp_path / "01_long.ipynb", "import time\ntime.sleep(60)")
+    kernels: list[psutil.Process] = []
+
+    def interrupted(*_: object, **__: object) -> None:
+        time.sleep(0.1)
+        kernels.extend(
+            child for child in psutil.Process().children() if "ipykernel" in " ".join(child.cmdline())
+        )
+        if kernels:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(runner, "wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        runner.execute(path, "quick")
+    assert kernels
+    assert not any(kernel.is_running() and kernel.status() != psutil.STATUS_ZOMBIE for kernel in kernels)
+
+
+def test_refresh_stores_outputs_without_anything_that_changes_by_itself(tmp_path: Path):
+    path = write(
+        tmp_path / "01_a.ipynb",
+        v4.new_code_cell(
+            "print(1)\nprint(2)", metadata={"tags": ["parameters"], "scrolled": True, "execution": {}}
+        ),
+        v4.new_code_cell("", execution_count=9),
+        v4.new_code_cell("3", execution_count=9, metadata={"jupyter": {"source_hidden": True}}),
+    )
+    (run,) = runner.refresh([path])
+    first = path.read_bytes()
+    assert run.failure is None
+    notebook = read(path)
+    assert [cell.execution_count for cell in notebook.cells] == [1, None, 2]
+    assert [cell.metadata for cell in notebook.cells] == [
+        {"tags": ["parameters"]},
+        {},
+        {"jupyter": {"source_hidden": True}},
+    ]
+    assert [output.text for output in notebook.cells[0].outputs] == ["1\n2\n"]
+    assert notebook.metadata == {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    }
+    runner.refresh([path])
+    assert path.read_bytes() == first
+
+
+def test_refresh_keeps_the_message_of_an_expected_error_and_the_cover(tmp_path: Path):
+    path = write(
+        tmp_path / "01_a.ipynb",
+        v4.new_code_cell("raise ValueError('too large')", metadata={"tags": ["raises-exception"]}),
+        v4.new_code_cell(PICTURE, metadata={"tags": ["cover"]}),
+    )
+    (run,) = runner.refresh([path])
+    assert run.failure is None
+    (error,) = read(path).cells[0].outputs
+    (line,) = error.traceback
+    assert "too large" in line
+    assert "Traceback" not in line
+    assert base64.b64encode((tmp_path / "images" / "01.png").read_bytes()).decode() == DOT
+
+
+def test_refresh_leaves_a_failing_lesson_as_it_was(tmp_path: Path):
+    path = write(tmp_path / "01_a.ipynb", "print(1)", "1 / 0")
+    before = path.read_bytes()
+    (run,) = runner.refresh([path])
+    assert run.failure
+    assert path.read_bytes() == before
+
+
+@pytest.fixture
+def two_lessons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The command line on two lessons, of which the second fails; nothing is executed."""
+    for number in ("01", "02"):
+        write(tmp_path / f"{number}_x.ipynb", "1")
+
+    def execute(path: Path, profile: str) -> tuple[NotebookNode, runner.Run]:
+        failure = "cell [1]: 1\n  Error: no" if path.name.startswith("02") else None
+        return read(path), runner.Run(path.name[:2], profile, 1.04, 50.4, failure)
+
+    monkeypatch.setattr(runner, "NOTEBOOKS", tmp_path)
+    monkeypatch.setattr(runner, "BUILD", tmp_path / "build")
+    monkeypatch.setattr(runner, "execute", execute)
+    return tmp_path
+
+
+def test_the_command_prints_a_line_for_each_lesson(two_lessons: Path, capsys: pytest.CaptureFixture[str]):
+    assert runner.main(["course", "--profile", "full"]) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        "01 x … 1.0 s, 50 MB",
+        "02 x … FAILED after 1.0 s, 50 MB in cell [1]: 1",
+        "  Error: no",
+        "1 ran, 1 failed 02",
+    ]
+    assert (two_lessons / "build" / "course" / "02_x.html").exists()
+
+
+def test_the_command_runs_one_lesson(two_lessons: Path, capsys: pytest.CaptureFixture[str]):
+    assert runner.main(["course", "--lesson", "01"]) == 0
+    assert runner.main(["refresh", "--lesson", "02"]) == 1
+    assert capsys.readouterr().out.splitlines()[-1] == "0 ran, 1 failed 02"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["course", "--lesson", "7"], "no lesson '7': choose one of 01, 02"),
+        (["course", "--profile", "fast"], "unknown profile 'fast'"),
+    ],
+)
+def test_the_command_says_what_is_wrong(
+    arguments: list[str], message: str, two_lessons: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert runner.main(arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_the_command_ends_quietly_on_ctrl_c(
+    two_lessons: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runner, "execute", interrupted)
+    assert runner.main(["course"]) == 130
+    assert "interrupted" in capsys.readouterr().err
+
+
+# --- make ---------------------------------------------------------------------------------------------------
+
+
+def make(*arguments: str, folder: Path = REPOSITORY, **environment: str) -> subprocess.CompletedProcess[str]:
+    variables = os.environ | environment
+    for name in ("MAKEFLAGS", "MAKELEVEL", "ARGS", "PROFILE", "LESSON", "PYTHON"):
+        if name not in environment:
+            variables.pop(name, None)  # what the make that runs these tests was given
+    return subprocess.run(
+        ["make", *arguments], capture_output=True, text=True, check=False, cwd=folder, env=variables
+    )
+
+
+def recipe(target: str, *arguments: str) -> str:
+    """The last line a target would run once everything is installed."""
+    result = make("-n", target, *arguments)
+    assert result.returncode == 0, result.stderr
+    return result.stdout.splitlines()[-1]
+
+
+@needs_make
+def test_make_alone_lists_every_command():
+    listed = re.findall(r"^make (\w+) +\S", make().stdout, re.MULTILINE)
+    documented = re.findall(
+        r"^\.PHONY: (.*)", (REPOSITORY / "Makefile").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert sorted(listed) == sorted(documented[0].split())
+
+
+@needs_make
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["lab", "ARGS=--port=9999"], "00_start_here.ipynb --port=9999"),
+        (["test"], "-m coverage report"),
+        (["test", "ARGS=-k hooks"], "--nbval-cell-timeout=120 -k hooks"),
+        (["course"], "-m lessons_lib.runner course"),
+        (["course", "PROFILE=full", "LESSON=01"], "-m lessons_lib.runner course --profile full --lesson 01"),
+        (["refresh", "LESSON=01"], "-m lessons_lib.runner refresh --lesson 01"),
+        (["bench", "ARGS=cifar10-load"], "-m tests.bench cifar10-load"),
+        (["lint"], "-m tests.notebook_rules"),
+    ],
+)
+def test_make_passes_its_settings_on(arguments: list[str], expected: str):
+    assert recipe(*arguments).rstrip().endswith(expected)
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
+        shutil.copy(REPOSITORY / name, tmp_path)
+    return tmp_path
+
+
+@needs_make
+def test_make_says_which_python_it_needs(clone: Path):
+    result = make("install", "PYTHON=python2.7 no-such-python", folder=clone)
+    assert result.returncode != 0
+    assert "Python 3.11, 3.12 or 3.13 is needed; tried: python2.7 no-such-python" in result.stderr
+    assert not (clone / ".venv").exists()
+
+
+# makes a .venv whose Python fails at the argument named by FAIL, as if the network broke there
+STAND_IN = """#!/bin/sh
+case "$*" in *"$FAIL"*) exit 1;; esac
+case "$*" in "-m venv"*) mkdir -p .venv/bin; cp "$0" .venv/bin/python;; esac
+echo "python $*" >> calls
+"""
+
+
+@needs_make
+@needs_sh
+def test_an_interrupted_set_up_goes_on_where_it_stopped(clone: Path):
+    python = clone / "stand-in"
+    python.write_text(STAND_IN)
+    python.chmod(0o755)
+    stamp, calls = clone / ".venv" / ".installed", clone / "calls"
+    settings = [f"PYTHON={python}", "OS="]
+
+    assert make("install", *settings, folder=clone, FAIL="-r requirements.lock").returncode != 0
+    assert not stamp.exists()
+    calls.unlink()
+    assert make("install", *settings, folder=clone, FAIL="nothing at all").returncode == 0
+    assert stamp.exists()
+    assert "-m venv" not in calls.read_text()  # what was there is kept
+    uv = re.search(r"^uv==\S+", (clone / "requirements.lock").read_text(), re.MULTILINE)
+    assert uv
+    assert f"pip install --quiet --disable-pip-version-check {uv[0]}\n" in calls.read_text()
+
+    calls.unlink()
+    assert make("install", *settings, folder=clone, FAIL="nothing at all").returncode == 0
+    assert not calls.exists()  # nothing is done twice
+    os.utime(clone / "requirements.lock", (stamp.stat().st_mtime + 10,) * 2)
+    assert make("install", *settings, folder=clone, FAIL="nothing at all").returncode == 0
+    assert "-r requirements.lock" in calls.read_text()  # until the lock changes
+
+
+# --- make lab -----------------------------------------------------------------------------------------------
+
+
+class Server:
+    """JupyterLab as make lab starts it: as root, without a browser or a home, on a port that is taken."""
+
+    def __init__(self, home: Path) -> None:
+        self.taken = socket.create_server(("127.0.0.1", 0))
+        self.port = self.taken.getsockname()[1]
+        command = recipe("lab", f"ARGS=--no-browser --port={self.port}")
+        kept = {name: value for name, value in os.environ.items() if not re.match("JUPYTER|IPYTHON", name)}
+        self.log = home / "log"
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                command,
+                shell=True,
+                cwd=REPOSITORY,
+                env=kept | {"HOME": str(home)},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.address, self.path, self.token = self._announced()
+
+    def _announced(self) -> tuple[str, str, str]:
+        while self.process.poll() is None:
+            found = re.search(r"(http://127\.0\.0\.1:\d+)(/\S*)\?token=(\w+)", self.log.read_text())
+            if found:
+                return found[1], found[2], found[3]
+            time.sleep(0.2)
+        raise AssertionError(self.log.read_text())
+
+    def get(self, path: str, token: str = "") -> tuple[int, str]:
+        request = urllib.request.Request(self.address + path, headers={"Authorization": f"token {token}"})
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as refusal:
+            return refusal.code, ""
+
+    def stop(self) -> None:
+        os.killpg(self.process.pid, signal.SIGTERM)
+        self.process.wait(timeout=30)
+        self.taken.close()
+
+
+@needs_make
+@needs_sh
+@pytest.mark.skipif(
+    not (runner.NOTEBOOKS / "00_start_here.ipynb").exists(), reason="there is no lesson 00 yet"
+)
+def test_make_lab_serves_lesson_00_and_asks_for_the_token(tmp_path: Path):
+    server = Server(tmp_path)
+    try:
+        assert server.path == "/lab/tree/notebooks/00_start_here.ipynb"
+        assert not server.address.endswith(f":{server.port}")
+        lesson = "/api/contents/notebooks/00_start_here.ipynb"
+        assert server.get(lesson)[0] == 403
+        assert server.get(lesson, "wrong")[0] == 403
+        status, text = server.get(lesson, server.token)
+        assert status == 200
+        assert json.loads(text)["content"]["cells"]
+        status, text = server.get(server.path, server.token)
+        assert status == 200
+        assert "JupyterLab" in text
+    finally:
+        server.stop()
+
+
+# --- make bench ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "BENCHMARKS", {})
+    monkeypatch.setattr(bench_command, "BENCHMARKS", bench.BENCHMARKS)
+
+    @bench.benchmark("quick-one")
+    def quick_one() -> bench.Timing:
+        return bench.Timing(0.5, "the long way", 10, note="scaled from a tenth")
+
+    @bench.benchmark("even-one")
+    def even_one() -> bench.Timing:
+        return bench.Timing(2, "another", 2)
+
+    @bench.benchmark("absent-one")
+    def absent_one() -> bench.Timing:
+        raise bench.Skipped("no data here")
+
+
+@pytest.mark.usefixtures("benchmarks")
+def test_benchmarks_are_run_tabled_and_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    output = tmp_path / "bench.json"
+    timings = bench_command.run([], output)
+    assert "absent-one skipped: no data here" in capsys.readouterr().out
+    assert json.loads(output.read_text()) == [
+        {"name": "even-one", "ours_s": 2, "peer": "another", "peer_s": 2, "ratio": 1.0},
+        {
+            "name": "quick-one",
+            "ours_s": 0.5,
+            "peer": "the long way",
+            "peer_s": 10,
+            "ratio": 20.0,
+            "note": "scaled from a tenth",
+        },
+    ]
+    text = bench_command.table(timings)
+    assert re.search(r"quick-one +0\.50 s +10\.00 s +20\.0× +the long way\n +scaled from a tenth", text)
+
+
+@pytest.mark.usefixtures("benchmarks")
+def test_a_subset_of_the_benchmarks_is_merged_into_the_file(tmp_path: Path):
+    output = tmp_path / "bench.json"
+    bench_command.run(["even-one"], output)
+    bench_command.run(["quick-one"], output)
+    assert [entry["name"] for entry in json.loads(output.read_text())] == ["even-one", "quick-one"]
+
+
+@pytest.mark.usefixtures("benchmarks")
+def test_an_unknown_benchmark_is_an_error(tmp_path: Path):
+    with pytest.raises(
+        ValueError, match="no benchmark slow-one: choose from absent-one, even-one, quick-one"
+    ):
+        bench_command.run(["slow-one"], tmp_path / "bench.json")
+
+
+def test_the_bench_command_finds_the_benchmarks(capsys: pytest.CaptureFixture[str]):
+    assert bench_command.main(["no-such"]) == 2
+    assert "cifar10-load" in capsys.readouterr().err

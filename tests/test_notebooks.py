@@ -1,0 +1,291 @@
+"""The committed lessons keep the rules, each rule catches its breach, and nbval does compare outputs."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat import NotebookNode, v4
+from nbval.plugin import get_sanitize_patterns
+from PIL import Image
+
+from lessons_lib.course import REPOSITORY
+from lessons_lib.runner import clean, find_lessons, refresh
+from tests import notebook_rules
+
+SANITIZE = REPOSITORY / "tests" / "sanitize.cfg"
+FOLDED = {"tags": ["solution"], "jupyter": {"source_hidden": True}}
+
+
+def png(*, blank: bool = False) -> str:
+    picture = Image.new("RGB", (4, 4), "white")
+    if not blank:
+        picture.putpixel((1, 1), (200, 0, 0))
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def html_picture(alt: str, payload: str) -> NotebookNode:
+    return v4.new_output(
+        "display_data", {"text/html": f'<img alt="{alt}" src="data:image/png;base64,{payload}">'}
+    )
+
+
+def png_picture(alt: str, payload: str) -> NotebookNode:
+    return v4.new_output("display_data", {"image/png": payload}, metadata={"image/png": {"alt": alt}})
+
+
+def code(source: str, *outputs: NotebookNode, **metadata: object) -> NotebookNode:
+    return v4.new_code_cell(source, outputs=list(outputs), metadata=metadata)
+
+
+def lesson() -> NotebookNode:
+    """A small lesson that keeps every rule."""
+    notebook = v4.new_notebook(
+        cells=[
+            v4.new_markdown_cell("# 03 · A lesson\n\nA promise. See [the next one](04_next.ipynb#top)."),
+            v4.new_markdown_cell("## What you will learn\n\n## What you need\n\n```\n# no heading\n```"),
+            code("PROFILE = None", tags=["parameters"]),
+            v4.new_markdown_cell("## 1 · Look"),
+            code(
+                "look()",
+                html_picture("A red dot on white.", png()),
+                png_picture("A red dot on white.", png()),
+            ),
+            v4.new_markdown_cell("## 2 · Count\n\n### Closer"),
+            code(
+                "print('1/3 of 0.5 s')",
+                v4.new_output("stream", name="stdout", text="1/3 and/or http://a.org/b/c\n"),
+            ),
+            v4.new_markdown_cell("## Try it\n\n## Exercises"),
+            code("1 + 1", v4.new_output("execute_result", {"text/plain": "2"}, execution_count=4), **FOLDED),
+            v4.new_markdown_cell("## Recap\n\n## References\n\n[paper](https://example.org/paper.pdf)"),
+        ]
+    )
+    for count, (_, cell) in enumerate(notebook_rules.code_cells(notebook), 1):
+        cell.execution_count = count
+    return clean(notebook)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "04_next.ipynb").touch()
+    return tmp_path
+
+
+def broken_rules(
+    notebook: NotebookNode, folder: Path, name: str = "03_lesson.ipynb"
+) -> dict[str, int | None]:
+    nbformat.write(notebook, folder / name)
+    return {violation.rule: violation.cell for violation in notebook_rules.check(folder / name)}
+
+
+def test_a_good_lesson_breaks_no_rule(folder: Path):
+    assert broken_rules(lesson(), folder) == {}
+
+
+def test_the_map_of_the_course_needs_no_exercises(folder: Path):
+    notebook = lesson()
+    notebook.cells[0].source = "# 00 · Start here"
+    del notebook.cells[7:9]
+    assert broken_rules(notebook, folder, "00_start_here.ipynb") == {}
+    assert set(broken_rules(notebook, folder)) == {"headings", "folded-solutions"}
+
+
+def set_cell(position: int, **changes: object):
+    return lambda notebook: notebook.cells[position - 1].update(changes)
+
+
+def retag(position: int, *tags: str):
+    return lambda notebook: notebook.cells[position - 1].metadata.update(tags=list(tags))
+
+
+def resource(position: int, text: str):
+    return set_cell(position, source=text)
+
+
+def show(position: int, *outputs: NotebookNode):
+    return set_cell(position, outputs=list(outputs))
+
+
+ERROR = v4.new_output("error", ename="KeyError", evalue="'a'", traceback=[])
+STDERR = v4.new_output("stream", name="stderr", text="UserWarning: hm\n")
+HOME = v4.new_output("stream", name="stdout", text="saved in /home/ada/course\n")
+WINDOWS = v4.new_output("execute_result", {"text/plain": r"'C:\\Users\\ada'"}, execution_count=2)
+TRACEBACK = v4.new_output("error", ename="E", evalue="e", traceback=["File /home/ada/course/x.py:3", "E: e"])
+TABLE = v4.new_output("display_data", {"text/html": "<td>/Users/ada/course</td>"})
+
+BREACHES = {
+    "never run": (set_cell(5, execution_count=None), "executed", 5),
+    "run twice": (set_cell(5, execution_count=7), "executed", 5),
+    "mistyped tag": (retag(5, "nbval-ignore-outputs"), "known-tags", 5),
+    "tag on prose": (retag(4, "hidden"), "known-tags", 4),
+    "skipped without a reason": (retag(5, "nbval-skip"), "known-tags", 5),
+    "comment for nbval": (resource(5, "# NBVAL_IGNORE_OUTPUT\nlook()"), "known-tags", 5),
+    "no parameters": (retag(3), "parameters", 3),
+    "no profile": (resource(3, "PROFILED = 1\nprint(PROFILED == 2)"), "parameters", 3),
+    "parameters twice": (retag(5, "parameters"), "parameters", 5),
+    "traceback": (show(5, ERROR), "no-errors", 5),
+    "stderr": (show(5, STDERR), "no-errors", 5),
+    "wrong number": (resource(1, "# 04 · A lesson"), "headings", 1),
+    "title not first": (lambda notebook: notebook.cells.insert(0, v4.new_markdown_cell("Hi")), "headings", 1),
+    "missing section": (resource(10, "## Recap"), "headings", None),
+    "sections swapped": (resource(10, "## References\n\n## Recap"), "headings", None),
+    "step missing": (resource(6, "## 3 · Count"), "headings", 6),
+    "no steps": (lambda notebook: [notebook.cells.pop(5), notebook.cells.pop(3)], "headings", None),
+    "no alt text": (show(5, png_picture("", png())), "alt-text", 5),
+    "no alt text in a page": (show(5, html_picture("figure", png())), "alt-text", 5),
+    "blank picture": (show(5, png_picture("A red dot on white.", png(blank=True))), "blank-picture", 5),
+    "blank picture in a page": (
+        show(5, html_picture("A red dot on white.", png(blank=True))),
+        "blank-picture",
+        5,
+    ),
+    "home folder": (show(7, HOME), "no-paths", 7),
+    "home folder in a table": (show(7, TABLE), "no-paths", 7),
+    "home folder in a traceback": (show(7, TRACEBACK), "no-paths", 7),
+    "home folder on Windows": (show(5, WINDOWS), "no-paths", 5),
+    "long cell": (resource(5, "look()\n" * 26), "cell-length", 5),
+    "dead link": (resource(4, "## 1 · Look\n\n[there](05_gone.ipynb)"), "links", 4),
+    "dead picture": (resource(4, '## 1 · Look\n\n<img src="gone%20too.png">'), "links", 4),
+    "open solution": (lambda notebook: notebook.cells[8].metadata.pop("jupyter"), "folded-solutions", 9),
+    "no solution": (retag(9), "folded-solutions", None),
+    "time stamps": (lambda notebook: notebook.cells[4].metadata.update(execution={}), "clean-metadata", None),
+    "other kernel": (
+        lambda notebook: notebook.metadata.kernelspec.update(name="my-env"),
+        "clean-metadata",
+        None,
+    ),
+}
+
+
+@pytest.mark.parametrize(("spoil", "rule", "cell"), BREACHES.values(), ids=BREACHES.keys())
+def test_each_breach_is_caught_where_it_is(spoil, rule: str, cell: int | None, folder: Path):
+    notebook = lesson()
+    spoil(notebook)
+    broken = broken_rules(notebook, folder)
+    assert rule in broken
+    assert broken[rule] == cell
+
+
+def test_every_rule_has_a_breach():
+    assert {rule for _, rule, _ in BREACHES.values()} == set(notebook_rules.RULES)
+
+
+def test_the_command_names_the_notebook_the_cell_and_the_rule(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+):
+    notebook = lesson()
+    notebook.cells[4].execution_count = None
+    nbformat.write(notebook, folder / "03_lesson.ipynb")
+    assert notebook_rules.main([str(folder / "03_lesson.ipynb")]) == 1
+    assert "03_lesson.ipynb, cell 5: executed: execution count is None" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("path", find_lessons(), ids=lambda path: path.stem)
+def test_committed_lessons_keep_the_rules(path: Path):
+    assert notebook_rules.check(path) == []
+
+
+def sanitized(text: str) -> str:
+    for pattern, replacement in get_sanitize_patterns(SANITIZE.read_text(encoding="utf-8")):
+        text = re.sub(pattern, replacement, text)
+    return text
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("<object at 0x7f12ab34cd56>", "<object at 0x10a3b9f40>"),
+        (
+            '<img alt="A dot" src="data:image/png;base64,iVBOR+/w0=">',
+            '<img alt="A dot" src="data:image/png;base64,AA">',
+        ),
+        ("in 1.25 s and 3 µs", "in 12 s and 0.7 µs"),
+        ("at 2026-11-21 18:24:05", "at 2027-01-02 03:04:05"),
+        ("6f1c1d3e-0b1c-4c56-9f0e-3a3f0c7a9f10", "00000000-0b1c-4c56-9f0e-3a3f0c7a9f10"),
+        ("saved /home/ada/x.pt", "saved /Users/bob/course/y.pt"),
+        (r"saved C:\Users\ada\x.pt", "saved /Users/bob/course/y.pt"),
+    ],
+)
+def test_what_may_differ_is_sanitized(one: str, other: str):
+    assert sanitized(one) == sanitized(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (
+            '<img alt="A dot" src="data:image/png;base64,AA">',
+            '<img alt="Two dots" src="data:image/png;base64,AA">',
+        ),
+        ("accuracy 0.9512", "accuracy 0.9511"),
+        ("32 of 64 channels", "31 of 64 channels"),
+        ("1/3 dead", "2/3 dead"),
+        ("shape (3, 32, 32)", "shape (3, 32, 16)"),
+        ("8 species", "9 species"),
+    ],
+)
+def test_what_may_not_differ_is_compared(one: str, other: str):
+    assert sanitized(one) != sanitized(other)
+
+
+def corrupted(notebook: NotebookNode) -> NotebookNode:
+    """The notebook up to the first cell that prints a number which nbval compares, with that number changed."""
+    for position, cell in notebook_rules.code_cells(notebook):
+        for output in cell.outputs:
+            compared = re.search(r"\d", sanitized(output.get("text", "")))
+            if compared and "nbval-ignore-output" not in notebook_rules.tags(cell):
+                output.text = re.sub(r"\d", lambda digit: str((int(digit[0]) + 1) % 10), output.text)
+                notebook.cells = notebook.cells[:position]
+                return notebook
+    raise AssertionError("this notebook prints no number for nbval to compare")
+
+
+@pytest.fixture(scope="module")
+def canaries(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What nbval reports, with the project's own settings, on an intact notebook and on two corrupted ones."""
+    folder = tmp_path_factory.mktemp("canaries")
+    intact = folder / "intact.ipynb"
+    cells = [code("x = 20"), code("print('x is', x + 1)\nobject()"), code("x")]
+    nbformat.write(v4.new_notebook(cells=cells), intact)
+    assert [run.failure for run in refresh([intact])] == [None]
+    nbformat.write(corrupted(nbformat.read(intact, as_version=4)), folder / "corrupted.ipynb")
+    for path in find_lessons()[:1]:
+        nbformat.write(corrupted(nbformat.read(path, as_version=4)), folder / "lesson.ipynb")
+    options = [
+        "--nbval",
+        "--nbval-current-env",
+        f"--nbval-sanitize-with={SANITIZE}",
+        "-rA",
+        "-p",
+        "no:cacheprovider",
+    ]
+    command = [sys.executable, "-m", "pytest", *options, "--rootdir=.", "."]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder).stdout
+
+
+def outcomes(report: str, notebook: str) -> list[str]:
+    return re.findall(rf"^(PASSED|FAILED|ERROR) {notebook}\.ipynb::", report, re.MULTILINE)
+
+
+def test_canary_intact_outputs_pass(canaries: str):
+    assert outcomes(canaries, "intact") == ["PASSED", "PASSED", "PASSED"]
+
+
+def test_canary_a_corrupted_output_fails(canaries: str):
+    assert sorted(outcomes(canaries, "corrupted")) == ["FAILED", "PASSED"]
+    assert "FAILED corrupted.ipynb::Cell 1" in canaries
+    assert "Cell outputs differ" in canaries
+
+
+@pytest.mark.skipif(not find_lessons(), reason="there is no lesson yet")
+def test_canary_a_corrupted_lesson_fails(canaries: str):
+    assert outcomes(canaries, "lesson").count("FAILED") == 1
