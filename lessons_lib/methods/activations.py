@@ -230,7 +230,7 @@ def likeness(maps: Tensor, images: Tensor) -> Tensor:
         raise ValueError(f"need {len(maps)} pictures of shape (3, H, W), got {tuple(images.shape)}")
     luma = torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64, device=images.device)
     grey = torch.einsum("nchw,c->nhw", images.double(), luma)[:, None]
-    shrunken = F.adaptive_avg_pool2d(grey, maps.shape[2:]).flatten(2)
+    shrunken = F.adaptive_avg_pool2d(grey, (maps.shape[2], maps.shape[3])).flatten(2)
     flat = maps.double().flatten(2)
     return _correlation(flat, shrunken.to(flat.device)).abs()
 
