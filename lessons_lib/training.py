@@ -103,7 +103,6 @@ def fit(
     test: Pictures,
     settings: Settings,
     *,
-    device: torch.device | None = None,
     transform: Callable[[Tensor], Tensor] = to_input,
     checkpoint: Path | None = None,
     progress: bool = True,
@@ -113,14 +112,13 @@ def fit(
     Computes channels-last, and in bfloat16 where the hardware is fast at it. Interrupting (Ctrl-C, or the stop
     button) keeps the weights and the history of the complete epochs. With ``checkpoint``, each finished epoch is
     saved there; a later call with the same settings goes on from it and ends where an uninterrupted run ends.
-    The caller's random generators are left as they were.
+    The caller's random generators (CPU and CUDA) are left as they were.
 
     Args:
-        model: a classifier of pictures, giving logits (N, classes).
+        model: a classifier of pictures, giving logits (N, classes); it is trained on the device it is on.
         train: pictures to learn from.
         test: pictures to measure accuracy on after each epoch; never learned from.
         settings: see :class:`Settings`.
-        device: where to compute; default: where the model is.
         transform: turns uint8 pictures (N, 3, H, W) into the model's input.
         checkpoint: a file to save to and resume from.
         progress: whether to show a progress bar.
@@ -135,8 +133,8 @@ def fit(
             f"{len(train)} training and {len(test)} test pictures: need at least {settings.batch_size} "
             "(the batch size) to train on and one to test on"
         )
-    device = device or next(model.parameters()).device
-    model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    device = next(model.parameters()).device
+    model.to(memory_format=torch.channels_last)
     images = train.images.to(device).permute(0, 2, 3, 1).contiguous()
     labels = train.labels.to(device)
     steps = len(train) // settings.batch_size
@@ -155,8 +153,7 @@ def fit(
     bar = tqdm(
         total=settings.epochs * steps, initial=len(run.history) * steps, disable=not progress, unit="batch"
     )
-    accelerators = [device] if device.type != "cpu" else []
-    with bar, torch.random.fork_rng(accelerators, device_type=device.type if accelerators else "cuda"):
+    with bar, torch.random.fork_rng([device] if device.type == "cuda" else []):
         try:
             for number in range(len(run.history) + 1, settings.epochs + 1):
                 began = time.perf_counter()
