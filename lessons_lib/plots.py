@@ -235,6 +235,34 @@ def measures_by_epoch(measures: Mapping[str, Mapping[int, Measures]]) -> Figure:
     return figure
 
 
+def by_layer(
+    values: Mapping[str, Mapping[str, float]],
+    *,
+    title: str,
+    ylabel: str,
+    reference: float | None = None,
+    reference_name: str = "",
+) -> Figure:
+    """One number for each layer, a line for each network or condition.
+
+    Args:
+        values: shares in 0–1 by condition, then layer.
+        title: what is shown.
+        ylabel: the unit.
+        reference: a value to draw as a dashed line.
+        reference_name: what that line is.
+    """
+    figure, axis = plt.subplots(figsize=(6, 3))
+    for (condition, line), marker in zip(values.items(), "osD^v", strict=False):
+        axis.plot(list(line), list(line.values()), marker=marker, label=condition)
+    if reference is not None:
+        axis.axhline(reference, color="0.4", linestyle="--", label=reference_name)
+    top = max(max(line.values()) for line in values.values())
+    axis.set(title=title, ylabel=ylabel, ylim=(-0.02, min(1.02, 1.3 * max(top, reference or 0, 0.1))))
+    axis.legend(fontsize=8)
+    return figure
+
+
 def history(epochs: Sequence[Epoch], *, reference: float | None = None, reference_name: str = "") -> Figure:
     """Training loss, and training and test accuracy, by epoch.
 

@@ -143,6 +143,16 @@ def test_measures_by_epoch_draws_the_numbers():
     drawn(figure)
 
 
+def test_by_layer_draws_the_numbers_and_the_reference():
+    values = {"with": {"block1": 0.0, "block2": 0.1}, "without": {"block1": 0.7, "block2": 0.4}}
+    figure = plots.by_layer(values, title="Dead", ylabel="share", reference=0.3, reference_name="area")
+    (axis,) = figure.axes
+    assert [list(line.get_ydata()) for line in axis.lines] == [[0.0, 0.1], [0.7, 0.4], [0.3, 0.3]]
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["with", "without", "area"]
+    assert axis.get_ylim()[1] > 0.7
+    drawn(figure)
+
+
 def test_history_draws_the_numbers_and_the_reference():
     epochs = [Epoch(1, 2.0, 1.5, 0.4, 0.5), Epoch(2, 2.0, 1.0, 0.6, 0.7)]
     figure = plots.history(epochs, reference=0.65, reference_name="before")
