@@ -31,7 +31,6 @@ class Settings:
         learning_rate: the peak of the one-cycle schedule (Smith, "Super-Convergence", 2018).
         warmup: share of the steps in which the learning rate rises.
         weight_decay: AdamW's decoupled weight decay.
-        label_smoothing: share of the target spread evenly over all classes, 0–1.
         flip: whether pictures are mirrored at random.
         shift: the most pixels that pictures are moved at random, both ways; edges are repeated.
         snapshots: epochs after which the weights are kept; 0 is the initialisation.
@@ -43,7 +42,6 @@ class Settings:
     learning_rate: float = 6e-3
     warmup: float = 0.25
     weight_decay: float = 0.05
-    label_smoothing: float = 0.0
     flip: bool = True
     shift: int = 2
     snapshots: tuple[int, ...] = ()
@@ -207,7 +205,7 @@ def _train_epoch(
         inputs = transform(augment(images, index, settings.flip, settings.shift))
         with _autocast(device):
             logits = model(inputs).float()
-        loss = F.cross_entropy(logits, labels[index], label_smoothing=settings.label_smoothing)
+        loss = F.cross_entropy(logits, labels[index])
         if not torch.isfinite(loss):
             raise FloatingPointError(
                 f"the loss became {loss.item()}: lower the learning rate ({settings.learning_rate}) "

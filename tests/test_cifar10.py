@@ -17,9 +17,12 @@ import torch
 from PIL import Image
 from torchvision import datasets
 
+from lessons_lib import training
 from lessons_lib.data import __main__ as command_line
 from lessons_lib.data import archives, cifar10
 from lessons_lib.data.archives import REGISTRY, Layout
+from lessons_lib.models import checkpoints
+from lessons_lib.models.small_cnn import SmallCNN
 
 EACH = {"train": 3, "test": 2}  # pictures of each class in the small copies
 
@@ -313,3 +316,11 @@ def test_the_real_cifar10(real, no_decoding, split, each):
     mean = pictures.images.double().mean((0, 2, 3))
     assert torch.allclose(mean, torch.tensor([125.3, 123.0, 113.9], dtype=torch.double), atol=1.5)
     assert "re-encoded as JPEG" in pictures.source
+
+
+@pytest.mark.archives
+def test_the_shipped_network_is_as_good_as_it_says(real, monkeypatch):
+    monkeypatch.setattr(training, "fast_bfloat16", lambda device: False)
+    network = checkpoints.restore(SmallCNN(), "small_cnn_cifar10")
+    measured = training.accuracy(network, cifar10.load("test"))
+    assert measured == pytest.approx(checkpoints.test_accuracy("small_cnn_cifar10"), abs=0.002)

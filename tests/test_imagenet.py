@@ -1,7 +1,7 @@
 """The offline ImageNet classifier names real photographs; the others load from the cache or say what to do."""
 
 import hashlib
-import time
+import socket
 import urllib.error
 
 import pytest
@@ -89,14 +89,19 @@ def test_torchvision_weights_in_the_hub_cache_need_no_network(tmp_path, monkeypa
 def test_no_network_fails_at_once_and_helps(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
 
+    timeouts = []
+
     def refuse(*args, **kwargs):
+        timeouts.append(socket.getdefaulttimeout())
         raise urllib.error.URLError("no route")
 
     monkeypatch.setattr("torch.hub.urlopen", refuse)
-    began = time.monotonic()
+    before = socket.getdefaulttimeout()
     with pytest.raises(ConnectionError, match=r"resnet18.*put it at .*resnet18-f37072fd\.pth") as caught:
         imagenet.load("resnet18")
-    assert time.monotonic() - began < 5
+    assert timeouts == [imagenet._TIMEOUT], "a network that answers nothing must be given up"
+    assert imagenet._TIMEOUT < 5
+    assert socket.getdefaulttimeout() == before
     assert "https://" in str(caught.value)
     assert not list(tmp_path.rglob("*.pth"))
 
