@@ -9,17 +9,34 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lessons_lib import course
 from lessons_lib.data import cifar10
-from lessons_lib.data.pictures import Pictures
+from lessons_lib.data.pictures import Pictures, to_input
 from lessons_lib.models import checkpoints
 from lessons_lib.models.small_cnn import SmallCNN
 from lessons_lib.training import Run, Settings, accuracy, fit
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of training at one picture size.
+
+    Attributes:
+        settings: see :class:`lessons_lib.training.Settings`.
+        size: side in pixels of the pictures the network is given; smaller ones are enlarged.
+    """
+
+    settings: Settings
+    size: int = 32
+
+    def transform(self, images: Tensor) -> Tensor:
+        """The network's input: uint8 pictures scaled to [−1, 1] and resized to :attr:`size`."""
+        return to_input(images, self.size)
 
 
 @dataclass(frozen=True)
@@ -29,28 +46,44 @@ class Recipe:
     Attributes:
         build: makes the untrained network.
         load: gives the pictures of a split, "train" or "test".
-        settings: see :class:`lessons_lib.training.Settings`; its seed also decides the initialisation.
+        phases: trained one after the other; small pictures first save time ("progressive resizing"). The seed
+            of the first also decides the initialisation.
         about: a sentence on the network and its data, for the model card.
     """
 
     build: Callable[[], nn.Module]
     load: Callable[[cifar10.Split], Pictures]
-    settings: Settings
+    phases: tuple[Phase, ...]
     about: str
 
     def initialise(self) -> nn.Module:
         """The untrained network, the same every time; the caller's random generator is left as it was."""
         with torch.random.fork_rng([]):
-            torch.manual_seed(self.settings.seed)
+            torch.manual_seed(self.phases[0].settings.seed)
             return self.build()
+
+
+def _resnet18() -> nn.Module:
+    from torchvision.models import resnet18  # noqa: PLC0415 - takes seconds to import, and most need it not
+
+    return resnet18(num_classes=len(cifar10.CLASSES))
 
 
 RECIPES = {
     "small_cnn_cifar10": Recipe(
         build=SmallCNN,
         load=cifar10.load,
-        settings=Settings(epochs=20, learning_rate=4e-3, shift=4, snapshots=(0, 1, 2, 5, 10, 20)),
+        phases=(Phase(Settings(epochs=20, learning_rate=4e-3, shift=4, snapshots=(0, 1, 2, 5, 10, 20))),),
         about="The course's small CNN (`lessons_lib.models.small_cnn.SmallCNN`) trained on CIFAR-10.",
+    ),
+    "resnet18_cifar10": Recipe(
+        build=_resnet18,
+        load=cifar10.load,
+        phases=(
+            Phase(Settings(epochs=9, batch_size=256, learning_rate=4e-3, shift=4), size=64),
+            Phase(Settings(epochs=5, learning_rate=1e-3, shift=4, snapshots=(5,)), size=96),
+        ),
+        about="torchvision's ResNet-18 with ten classes, trained from scratch on enlarged CIFAR-10.",
     ),
 }
 
@@ -64,19 +97,24 @@ def make(name: str) -> Run:
     if name not in RECIPES:
         raise ValueError(f"no recipe {name!r}; there are: {', '.join(RECIPES)}")
     recipe = RECIPES[name]
-    course.seed_everything(recipe.settings.seed)
+    course.seed_everything(recipe.phases[0].settings.seed)
     train, test = recipe.load("train"), recipe.load("test")
     model = recipe.initialise()
-    progress = course.data_folder() / "training" / f"{name}.pt"
-    run = fit(model, train, test, recipe.settings, checkpoint=progress)
-    if run.interrupted:
-        print(f"Run the same command again to go on; progress is kept in {progress}.")
-        return run
-    rows = []
+    folder = course.data_folder() / "training"
+    run, rows = Run(), []
+    for number, phase in enumerate(recipe.phases, start=1):
+        progress = folder / f"{name}_phase_{number}.pt"
+        part = fit(model, train, test, phase.settings, transform=phase.transform, checkpoint=progress)
+        if part.interrupted:
+            print(f"Run the same command again to go on; progress is kept in {progress}.")
+            return part
+        snapshots = {len(run.history) + epoch: weights for epoch, weights in part.snapshots.items()}
+        run.snapshots |= snapshots
+        run.history += [replace(epoch, epoch=len(run.history) + epoch.epoch) for epoch in part.history]
     for epoch, weights in sorted(run.snapshots.items()):
         rounded = {key: w.half().float() if w.is_floating_point() else w for key, w in weights.items()}
         model.load_state_dict(rounded)
-        rows.append((epoch, accuracy(model, test)))
+        rows.append((epoch, accuracy(model, test, transform=recipe.phases[-1].transform)))
         checkpoints.save(name, epoch, rounded, rows[-1][1])
     card = checkpoints.file(name, 0).with_name("README.md")
     card.write_text(model_card(name, recipe, run, test.source, rows), encoding="utf-8")
@@ -96,7 +134,10 @@ def model_card(name: str, recipe: Recipe, run: Run, source: str, rows: list[tupl
         source: where the pictures came from.
         rows: epoch and test accuracy (0–1) of each snapshot, measured on the float16 weights.
     """
-    settings = "\n".join(f"| {key} | {value} |" for key, value in asdict(recipe.settings).items())
+    size = recipe.phases[-1].size
+    columns = [asdict(phase.settings) | {"picture size": phase.size} for phase in recipe.phases]
+    settings = "\n".join(f"| {key} | {' | '.join(str(c[key]) for c in columns)} |" for key in columns[0])
+    header = " | ".join(f"phase {n}" for n in range(1, len(columns) + 1)) if len(columns) > 1 else "value"
     snapshots = "\n".join(f"| `{checkpoints.file(name, e).name}` | {e} | {share:.4f} |" for e, share in rows)
     last = run.history[-1]
     return f"""# {name}
@@ -105,19 +146,20 @@ def model_card(name: str, recipe: Recipe, run: Run, source: str, rows: list[tupl
 
 - **Data**: {source}
 - **Weights**: float16 safetensors, one file a snapshot; epoch 0 is the initialisation.
-- **Input**: float, (N, 3, 32, 32), pictures scaled to [−1, 1] (`lessons_lib.data.pictures.to_input`).
+- **Input**: float, (N, 3, {size}, {size}), pictures scaled to [−1, 1]
+  (`lessons_lib.data.pictures.to_input`).
 - **Make it again**: `python -m lessons_lib.recipes {name}` with the data set installed (see data/README.md).
 - **Measured**: training took {run.seconds:.0f} s; training accuracy in the last epoch, with augmentation and
   dropout on, {last.train_accuracy:.4f}. Another processor or torch version ends a little elsewhere.
-- **Meant for**: the lessons. It knows ten classes of 32×32 pictures and nothing else.
+- **Meant for**: the lessons. It knows ten classes of small pictures and nothing else.
 - **Licence**: MIT, as the course.
 
 | file | epochs trained | test accuracy of the shipped weights |
 |---|---|---|
 {snapshots}
 
-| setting | value |
-|---|---|
+| setting | {header} |
+|---|{"---|" * len(columns)}
 {settings}
 """
 

@@ -139,8 +139,10 @@ def fit(
     optimizer = torch.optim.AdamW(
         model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay, fused=True
     )
+    total = max(3, settings.epochs * steps)
+    # the schedule divides by the lengths of its rise and of its fall, which must not be 0 in the shortest runs
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, settings.learning_rate, settings.epochs * steps, pct_start=settings.warmup
+        optimizer, settings.learning_rate, total, pct_start=max(settings.warmup, 2 / total)
     )
     run = Run()
     if checkpoint is not None and checkpoint.exists():

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
 
 from lessons_lib.runner import environment
 
@@ -22,3 +25,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def archives() -> Path:
     """The folder of real archives; mark the test with ``pytest.mark.archives``."""
     return Path(os.environ["LESSONS_ARCHIVES"])
+
+
+@pytest.fixture
+def no_open_figures() -> Iterator[None]:
+    """For tests of figures: an IPython to show them in, and none left open."""
+    InteractiveShell.instance()
+    yield
+    plt.close("all")

@@ -58,3 +58,15 @@ def test_range_ends_and_double_scaling():
     assert to_picture(torch.tensor([-3.0, 3.0])).tolist() == [0, 255]
     with pytest.raises(TypeError, match="already scaled"):
         to_input(torch.zeros(1))
+
+
+def test_pictures_are_enlarged_and_reduced_to_the_size_asked_for():
+    ramp = torch.arange(0, 256, 32, dtype=torch.uint8).expand(1, 3, 8, 8)
+    assert torch.equal(to_input(ramp, 8), to_input(ramp))
+    large = to_input(ramp, 16)
+    assert large.shape == (1, 3, 16, 16)
+    # bilinear with pixel centres: a new pixel lies a quarter of the way between two old ones
+    expected = torch.lerp(to_input(ramp)[..., 1], to_input(ramp)[..., 2], 0.25)
+    assert torch.allclose(large[0, :, ::2, 3], expected[0])
+    checks = torch.tensor([0, 255], dtype=torch.uint8).repeat(4).expand(1, 3, 8, 8)
+    assert to_input(checks, 4).abs().max() < 0.2, "stripes become grey, not whichever stripe is hit"

@@ -26,7 +26,9 @@ def network():
 @pytest.fixture
 def kitchen(tmp_path, monkeypatch):
     settings = Settings(epochs=2, batch_size=16, learning_rate=0.02, snapshots=(0, 2), seed=4)
-    recipe = Recipe(build=network, load=pictures, settings=settings, about="A tiny network.")
+    recipe = Recipe(
+        build=network, load=pictures, phases=(recipes.Phase(settings, size=8),), about="A tiny network."
+    )
     monkeypatch.setattr(recipes, "RECIPES", {"tiny": recipe})
     monkeypatch.setattr(course, "CHECKPOINTS", tmp_path / "checkpoints")
     monkeypatch.setenv("LESSONS_DATA", str(tmp_path / "data"))
@@ -62,14 +64,14 @@ def test_an_interrupted_run_goes_on(kitchen, monkeypatch, capsys):
     calls = []
     real = recipes.fit
 
-    def interrupted(*args, **kwargs):
-        def transform(images):
+    def interrupted(*args, transform, **kwargs):
+        def counted(images):
             calls.append(1)
             if len(calls) == 7:  # four training batches and the test make an epoch
                 raise KeyboardInterrupt
-            return images.float()
+            return transform(images)
 
-        return real(*args, **kwargs, transform=transform)
+        return real(*args, transform=counted, **kwargs)
 
     monkeypatch.setattr(recipes, "fit", interrupted)
     assert recipes.main(["tiny"]) == 130
@@ -77,6 +79,32 @@ def test_an_interrupted_run_goes_on(kitchen, monkeypatch, capsys):
     assert not course.CHECKPOINTS.exists()
     assert recipes.main(["tiny"]) == 0
     assert len(calls) == 7 + 5, "only the second epoch is trained again"
+
+
+def test_phases_follow_each_other_at_their_picture_sizes(kitchen, monkeypatch):
+    sizes = []
+
+    def network_of_any_size():
+        pool = nn.AdaptiveAvgPool2d(2)
+        pool.register_forward_pre_hook(lambda _, inputs: sizes.append(inputs[0].shape[-1]))
+        return nn.Sequential(
+            nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), pool, nn.Flatten(), nn.Linear(16, 2)
+        )
+
+    phases = (
+        recipes.Phase(Settings(epochs=2, batch_size=16, snapshots=(0, 2)), size=8),
+        recipes.Phase(Settings(epochs=1, batch_size=16, learning_rate=1e-3, snapshots=(1,)), size=12),
+    )
+    recipe = Recipe(build=network_of_any_size, load=pictures, phases=phases, about="Two phases.")
+    monkeypatch.setitem(recipes.RECIPES, "two", recipe)
+    run = recipes.make("two")
+    assert [epoch.epoch for epoch in run.history] == [1, 2, 3]
+    assert checkpoints.epochs("two") == (0, 2, 3)
+    # an epoch is four batches and a test; at the end each snapshot is tested at the last size
+    assert sizes == [6] * 2 * 5 + [10] * 5 + [10] * 3
+    card = (course.CHECKPOINTS / "two" / "README.md").read_text(encoding="utf-8")
+    assert "| picture size | 8 | 12 |" in card
+    assert "(N, 3, 12, 12)" in card
 
 
 def test_errors_are_sentences(kitchen, monkeypatch, capsys):

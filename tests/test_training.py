@@ -229,3 +229,9 @@ def test_evaluating_restores_flags_after_an_error():
 
 def test_an_empty_run():
     assert Run().seconds == 0
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 4])
+def test_the_shortest_runs_have_a_schedule(steps):
+    settings = Settings(epochs=1, batch_size=16)
+    assert len(fit(network(), colours(16 * steps), colours(16), settings, progress=False).history) == 1

@@ -1,18 +1,11 @@
-"""Panels redraw when a control moves, say what went wrong, and never show a channel that is not there."""
-
-import base64
-import re
+"""Panels redraw when a control moves, say what went wrong."""
 
 import ipywidgets
 import matplotlib.pyplot as plt
 import pytest
-import torch
 
 from lessons_lib import plots, widgets
-
-
-def png_of(box):
-    return base64.b64decode(re.search(r"base64,([^\"]+)", box.children[-1].value)[1])
+from tests.figures import png_of
 
 
 def line(height):
@@ -51,25 +44,3 @@ def test_an_error_is_shown_and_goes_away(box):
     assert png_of(box) == before
     slider.value = 2
     assert box.children[1].value == ""
-
-
-@pytest.fixture
-def browser():
-    images = {name: torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8) for name in ("cat", "dog")}
-    maps = {epoch: {"block1": torch.rand(2, 8, 4, 4), "block2": torch.rand(2, 4, 2, 2)} for epoch in (0, 3)}
-    return images, maps, widgets.channel_panel(images, maps)
-
-
-def test_channel_panel_draws_what_its_controls_say(browser):
-    images, maps, box = browser
-    picture, layer, epoch, channel = box.children[0].children
-    assert epoch.value == 3, "the trained network first"
-    picture.value, epoch.value, channel.value = "dog", 0, 6
-    static = plots.channel_browser(images["dog"], maps[0]["block1"][1], 6, title="block1, before training")
-    assert png_of(box) == plots.to_png(static)
-    channel.value = 7
-    layer.value = "block2"
-    assert (channel.max, channel.value) == (3, 3)
-    assert box.children[1].value == ""
-    static = plots.channel_browser(images["dog"], maps[0]["block2"][1], 3, title="block2, before training")
-    assert png_of(box) == plots.to_png(static)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -56,15 +57,23 @@ class Pictures:
         return replace(self, images=self.images[index], labels=self.labels[index])
 
 
-def to_input(images: Tensor) -> Tensor:
-    """Turn uint8 pictures (0–255) into what the course's own networks take: float32 in [−1, 1], same shape.
+def to_input(images: Tensor, size: int | None = None) -> Tensor:
+    """Turn uint8 pictures (0–255) into what the course's own networks take: float32 in [−1, 1].
+
+    Args:
+        images: uint8, shape (N, 3, H, W); any shape if ``size`` is ``None``.
+        size: the side in pixels to which the pictures are resized (bilinear), for networks that want larger
+            pictures than the data set has; by default they keep their size.
 
     Raises:
         TypeError: if ``images`` is not uint8, so that nothing is scaled twice.
     """
     if images.dtype != torch.uint8:
         raise TypeError(f"to_input expects uint8 pictures in 0–255, got {images.dtype}: already scaled?")
-    return images.float().div_(127.5).sub_(1)
+    scaled = images.float().div_(127.5).sub_(1)
+    if size is None or images.shape[-2:] == (size, size):
+        return scaled
+    return F.interpolate(scaled, (size, size), mode="bilinear", antialias=size < max(images.shape[-2:]))
 
 
 def to_picture(inputs: Tensor) -> Tensor:

@@ -1,0 +1,192 @@
+"""Every figure of the course, drawn by functions that return a matplotlib figure and touch nothing else.
+
+Here is what all lessons share; ``plots/X.py`` draws what ``methods/X.py`` computes.
+
+A lesson shows a figure with :func:`show`, which needs a sentence for readers who cannot see it. A panel
+(:mod:`lessons_lib.widgets`) redraws the same function, so that a page without widgets has the figure too.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from IPython.display import Image, display
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from torch import Tensor
+
+from lessons_lib.data.critters import PARTS, Critters
+from lessons_lib.training import Epoch
+
+# one colormap for each quantity, throughout the course
+ACTIVATION = "magma"
+SIGNED = "RdBu_r"
+PROBABILITY = "viridis"
+
+_PART_COLOURS = {
+    "head": "#F0C987",
+    "ears": "#E69F00",
+    "left_eye": "#0072B2",
+    "right_eye": "#56B4E9",
+    "nose": "#D55E00",
+}
+_SHARP = 2  # pixels of the PNG for each pixel of the page, for fine screens
+
+
+def show(figure: Figure, alt: str) -> None:
+    """Display ``figure`` with ``alt``, a sentence that says what is seen, and close it.
+
+    Raises:
+        ValueError: if ``alt`` is not a sentence.
+    """
+    if len(alt.split()) < 5 or not alt.rstrip().endswith("."):
+        raise ValueError(f"alt text must be a sentence that says what is seen, not {alt!r}")
+    png = to_png(figure)
+    width = round(figure.get_figwidth() * plt.rcParams["figure.dpi"])
+    display(Image(data=png, alt=alt, width=width))
+
+
+def to_png(figure: Figure) -> bytes:
+    """``figure`` as a PNG of twice the page's resolution; the figure is closed."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=_SHARP * plt.rcParams["figure.dpi"])
+    plt.close(figure)
+    return buffer.getvalue()
+
+
+def pictures(images: Tensor, titles: Sequence[str] = (), *, columns: int = 8, size: float = 1.25) -> Figure:
+    """A grid of pictures.
+
+    Args:
+        images: uint8, shape (N, 3, H, W).
+        titles: one for each picture, or none.
+        columns: pictures in a row.
+        size: side of a picture in inches.
+
+    Raises:
+        ValueError: if there are no pictures, or the titles are not as many as the pictures.
+    """
+    if images.ndim != 4 or not len(images):
+        raise ValueError(f"need pictures of shape (N, 3, H, W), at least one, not {tuple(images.shape)}")
+    if titles and len(titles) != len(images):
+        raise ValueError(f"{len(images)} pictures need {len(images)} titles, not {len(titles)}")
+    columns = min(columns, len(images))
+    rows = math.ceil(len(images) / columns)
+    title_height = 0.22 * (1 + max((title.count("\n") for title in titles), default=-1))
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(columns * size, rows * (size + title_height)), squeeze=False
+    )
+    for axis in axes.flat:
+        axis.axis("off")
+    for i, (axis, image) in enumerate(zip(axes.flat, images, strict=False)):
+        axis.imshow(as_image(image))
+        if titles:
+            axis.set_title(titles[i], fontsize=9)
+    return figure
+
+
+def parts(critters: Critters, *, size: float = 1.5) -> Figure:
+    """Critters above their part masks, one colour for each part.
+
+    Args:
+        critters: at least one.
+        size: side of a picture in inches.
+    """
+    if not len(critters):
+        raise ValueError("there are no Critters to draw")
+    colours = ListedColormap(["0.92", *_PART_COLOURS.values()])
+    count = len(critters)
+    figure, axes = plt.subplots(2, count, figsize=(count * size, 2 * size + 0.7), squeeze=False)
+    for i in range(count):
+        # later parts lie on earlier ones: eyes and nose on the head
+        owner = torch.zeros(critters.images.shape[2:], dtype=torch.int64)
+        for number, part in enumerate(_PART_COLOURS, start=1):
+            owner[critters.masks[i, PARTS.index(part)]] = number
+        axes[0, i].imshow(as_image(critters.images[i]))
+        axes[0, i].set_title(critters.classes[int(critters.labels[i])])
+        axes[1, i].imshow(owner.numpy(), cmap=colours, vmin=0, vmax=len(_PART_COLOURS))
+        for axis in axes[:, i]:
+            axis.axis("off")
+    patches = [Patch(color=colour, label=part.replace("_", " ")) for part, colour in _PART_COLOURS.items()]
+    figure.legend(handles=patches, loc="outside lower center", ncols=len(patches), fontsize=9)
+    return figure
+
+
+def by_layer(
+    values: Mapping[str, Mapping[str, float]],
+    *,
+    title: str,
+    ylabel: str,
+    reference: float | None = None,
+    reference_name: str = "",
+) -> Figure:
+    """One number for each layer, a line for each network or condition.
+
+    Args:
+        values: shares in 0–1 by condition, then layer.
+        title: what is shown.
+        ylabel: the unit.
+        reference: a value to draw as a dashed line.
+        reference_name: what that line is.
+    """
+    figure, axis = plt.subplots(figsize=(6, 3))
+    for (condition, line), marker in zip(values.items(), "osD^v", strict=False):
+        axis.plot(list(line), list(line.values()), marker=marker, label=condition)
+    if reference is not None:
+        axis.axhline(reference, color="0.4", linestyle="--", label=reference_name)
+    top = max(max(line.values()) for line in values.values())
+    axis.set(title=title, ylabel=ylabel, ylim=(-0.02, min(1.02, 1.3 * max(top, reference or 0, 0.1))))
+    axis.legend(fontsize=8)
+    return figure
+
+
+def history(epochs: Sequence[Epoch], *, reference: float | None = None, reference_name: str = "") -> Figure:
+    """Training loss, and training and test accuracy, by epoch.
+
+    Args:
+        epochs: what :func:`lessons_lib.training.fit` recorded.
+        reference: an accuracy (0–1) to draw as a dashed line.
+        reference_name: what that line is.
+
+    Raises:
+        ValueError: if there are no epochs.
+    """
+    if not epochs:
+        raise ValueError("no epoch was completed, so there is no history to draw")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3))
+    numbers = [epoch.epoch for epoch in epochs]
+    left.plot(numbers, [epoch.train_loss for epoch in epochs], marker="o", markersize=3)
+    left.set(title="Training loss", xlabel="epoch", ylabel="cross-entropy (nats)")
+    left.set_ylim(bottom=0)
+    right.plot(
+        numbers, [epoch.train_accuracy for epoch in epochs], marker="o", markersize=3, label="training"
+    )
+    right.plot(numbers, [epoch.test_accuracy for epoch in epochs], marker="s", markersize=3, label="held out")
+    if reference is not None:
+        right.axhline(reference, color="0.4", linestyle="--", label=reference_name)
+    right.set(title="Accuracy", xlabel="epoch", ylabel="share right", ylim=(0, 1.02))
+    right.legend(loc="lower right", fontsize=8)
+    for axis in (left, right):
+        axis.xaxis.get_major_locator().set_params(integer=True)
+    return figure
+
+
+def epoch_name(epoch: int) -> str:
+    """How figures call an epoch: 0 is the network before training."""
+    return "before training" if epoch == 0 else f"after epoch {epoch}"
+
+
+def as_image(image: Tensor) -> np.ndarray:
+    """A picture (3, H, W) as matplotlib wants it, (H, W, 3)."""
+    return image.permute(1, 2, 0).cpu().numpy()
+
+
+def size_name(maps: Tensor) -> str:
+    """Height × width of maps or pictures, for titles."""
+    return f"{maps.shape[-2]}×{maps.shape[-1]}"

@@ -1,0 +1,187 @@
+"""Figures of feature maps: mosaics of channels, layers side by side, measures over training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from torch import Tensor
+
+from lessons_lib.methods.activations import Measures
+from lessons_lib.plots import ACTIVATION, as_image, epoch_name, size_name
+
+
+def mosaic(maps: Tensor) -> np.ndarray:
+    """Tile the channels of one picture's feature maps, row by row, with a line of NaN between.
+
+    Maps smaller than 8 pixels are enlarged by a whole factor, so that the lines stay thin beside them.
+
+    Args:
+        maps: shape (C, H, W).
+
+    Returns:
+        A two-dimensional float array, tiles in a grid about as square as C allows.
+
+    Raises:
+        ValueError: for another shape.
+    """
+    if maps.ndim != 3 or not maps.numel():
+        raise ValueError(f"need the maps of one picture, shape (C, H, W), not {tuple(maps.shape)}")
+    factor = _enlargement(maps)
+    tiles = maps.float().cpu().repeat_interleave(factor, 1).repeat_interleave(factor, 2).numpy()
+    channels, height, width = tiles.shape
+    columns = _columns(channels)
+    rows = math.ceil(channels / columns)
+    canvas = np.full((rows * (height + 1) - 1, columns * (width + 1) - 1), np.nan, dtype=np.float32)
+    for i, tile in enumerate(tiles):
+        top, left = (i // columns) * (height + 1), (i % columns) * (width + 1)
+        canvas[top : top + height, left : left + width] = tile
+    return canvas
+
+
+def mean_maps(images: Tensor, rows: Mapping[str, Mapping[str, Tensor]]) -> Figure:
+    """The mean feature map of each layer for a few pictures, one group of rows for each state of the network.
+
+    Args:
+        images: uint8, shape (N, 3, H, W).
+        rows: feature maps (N, C, h, w) by state ("untrained", …) and layer.
+
+    Each map has its own colour scale, from its least to its greatest value: compare shapes, not brightness.
+    """
+    states = list(rows)
+    layers = list(rows[states[0]])
+    count = len(images)
+    figure, axes = plt.subplots(
+        count * len(states),
+        1 + len(layers),
+        figsize=(1.25 * (1 + len(layers)), 1.25 * count * len(states) + 0.4),
+        squeeze=False,
+    )
+    for axis in axes.flat:
+        axis.set(xticks=[], yticks=[])
+        axis.spines[:].set_visible(False)
+    for i in range(count):
+        for j, state in enumerate(states):
+            line = axes[i * len(states) + j]
+            line[0].imshow(as_image(images[i]))
+            line[0].set_ylabel(state)
+            for axis, layer in zip(line[1:], layers, strict=True):
+                axis.imshow(rows[state][layer][i].float().mean(0).numpy(), cmap=ACTIVATION)
+    axes[0, 0].set_title("picture")
+    for axis, layer in zip(axes[0, 1:], layers, strict=True):
+        axis.set_title(f"{layer}\n{size_name(rows[states[0]][layer])}", fontsize=9)
+    return figure
+
+
+def channels_by_epoch(image: Tensor, maps: Mapping[int, Tensor], layer: str) -> Figure:
+    """Every channel of one layer for one picture, one mosaic for each epoch.
+
+    A mosaic has one colour scale, from 0 to the 99.5th percentile of its own values: a dark tile is a silent channel.
+
+    Args:
+        image: the picture, uint8, shape (3, H, W).
+        maps: its feature maps (C, h, w) by epoch.
+        layer: its name, for the title.
+    """
+    columns = min(3, len(maps))
+    rows = math.ceil(len(maps) / columns)
+    stack = next(iter(maps.values()))
+    shape = mosaic(stack).shape
+    height = 2.9 * shape[0] / shape[1] + 0.3
+    figure = plt.figure(figsize=(1.6 + 2.9 * columns, rows * height + 0.3))
+    grid = figure.add_gridspec(rows, 1 + columns, width_ratios=(1.5, *[2.9] * columns))
+    picture = figure.add_subplot(grid[:, 0])
+    picture.imshow(as_image(image))
+    picture.set_title("picture", fontsize=9)
+    picture.axis("off")
+    for i, (epoch, by_channel) in enumerate(maps.items()):
+        axis = figure.add_subplot(grid[i // columns, 1 + i % columns])
+        _draw_mosaic(axis, by_channel)
+        axis.set_title(epoch_name(epoch), fontsize=9)
+        axis.axis("off")
+    figure.suptitle(f"{layer}: all {len(stack)} channels of {size_name(stack)} positions", fontsize=11)
+    return figure
+
+
+def measures_by_epoch(measures: Mapping[str, Mapping[int, Measures]]) -> Figure:
+    """Sparsity, localisation, dead channels and likeness over training, a line for each layer.
+
+    Args:
+        measures: by layer, then epoch.
+    """
+    panels = (
+        ("sparsity", "Sparsity", "share of activations that are 0"),
+        ("localisation", "Localisation", "0 = even, 1 = one position"),
+        ("dead", "Dead channels", "share of channels"),
+        ("likeness", "Likeness to the picture", "|correlation| with brightness"),
+    )
+    figure, axes = plt.subplots(1, len(panels), figsize=(11, 3))
+    colours = plt.get_cmap("viridis")(np.linspace(0, 0.9, len(measures)))
+    for axis, (name, title, unit) in zip(axes, panels, strict=True):
+        for colour, (layer, by_epoch) in zip(colours, measures.items(), strict=True):
+            values = [getattr(measure, name) for measure in by_epoch.values()]
+            axis.plot(range(len(by_epoch)), values, marker="o", markersize=4, color=colour, label=layer)
+        ticks = list(next(iter(measures.values())))
+        axis.set(title=title, ylabel=unit, xlabel="epoch", xticks=range(len(ticks)), xticklabels=ticks)
+        axis.set_ylim(0, max(1.02 * axis.get_ylim()[1], 0.05))
+    axes[0].legend(fontsize=8)
+    return figure
+
+
+def channel_browser(image: Tensor, maps: Tensor, channel: int, title: str = "") -> Figure:
+    """A picture, all channels of a layer with one framed, and that channel large.
+
+    Args:
+        image: uint8, shape (3, H, W).
+        maps: the layer's feature maps of this picture, shape (C, h, w).
+        channel: the one to enlarge, 0 to C − 1.
+        title: over the figure.
+
+    Raises:
+        ValueError: if there is no such channel.
+    """
+    if not 0 <= channel < len(maps):
+        raise ValueError(f"channel must be in 0–{len(maps) - 1}, not {channel}")
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(10, 3.5), width_ratios=(1, 1.6, 1.1))
+    left.imshow(as_image(image))
+    left.set_title("picture")
+    top = _draw_mosaic(middle, maps)
+    middle.set_title(f"all {len(maps)} channels")
+    height, width = (_enlargement(maps) * side for side in maps.shape[1:])
+    row, column = divmod(channel, _columns(len(maps)))
+    frame = (column * (width + 1) - 1, row * (height + 1) - 1)
+    middle.add_patch(Rectangle(frame, width + 1, height + 1, fill=False, edgecolor="#56B4E9", linewidth=2))
+    drawn = right.imshow(maps[channel].float().numpy(), cmap=ACTIVATION, vmin=0, vmax=top)
+    right.set_title(f"channel {channel}, {size_name(maps)}")
+    figure.colorbar(drawn, ax=right, shrink=0.8, label="activation")
+    for axis in (left, middle, right):
+        axis.axis("off")
+    if title:
+        figure.suptitle(title)
+    return figure
+
+
+def _draw_mosaic(axis: Axes, maps: Tensor) -> float:
+    """Draw all channels with one colour scale; returns its upper end."""
+    top = max(torch.quantile(maps.float().flatten()[: 2**24], 0.995).item(), 1e-6)
+    colours = plt.get_cmap(ACTIVATION).with_extremes(bad="0.75")
+    axis.imshow(mosaic(maps), cmap=colours, vmin=0, vmax=top)
+    return top
+
+
+def _enlargement(maps: Tensor) -> int:
+    """How many pixels of a mosaic a position takes, each way."""
+    return max(1, 8 // maps.shape[1])
+
+
+def _columns(channels: int) -> int:
+    """Tiles in a row of a mosaic: the smallest divisor of ``channels`` at or above its square root."""
+    start = math.ceil(math.sqrt(channels))
+    divisor = next(n for n in range(start, channels + 1) if channels % n == 0)
+    return divisor if divisor <= 2 * start else start

@@ -1,0 +1,28 @@
+"""What tests of figures and panels share."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+
+import ipywidgets
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+
+from lessons_lib import plots
+
+
+def drawn(figure: Figure) -> np.ndarray:
+    """The grey pixels of ``figure``, once it is sure that something was drawn; closes it."""
+    pixels = np.asarray(Image.open(io.BytesIO(plots.to_png(figure))).convert("L"))
+    assert pixels.std() > 5, "an empty figure"
+    return pixels
+
+
+def png_of(panel: ipywidgets.VBox) -> bytes:
+    """The PNG that a panel shows."""
+    found = re.search(r"base64,([^\"]+)", panel.children[-1].value)
+    assert found, "the panel shows no picture"
+    return base64.b64decode(found[1])
