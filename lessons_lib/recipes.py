@@ -19,6 +19,7 @@ from lessons_lib.data import cifar10
 from lessons_lib.data.pictures import Pictures, to_input
 from lessons_lib.models import checkpoints
 from lessons_lib.models.small_cnn import SmallCNN
+from lessons_lib.models.zfnet import SmallZFNet
 from lessons_lib.training import Run, Settings, accuracy, fit
 
 
@@ -64,9 +65,10 @@ class Recipe:
 
 
 def _resnet18() -> nn.Module:
-    from torchvision.models import resnet18  # noqa: PLC0415 - takes seconds to import, and most need it not
+    # imported here, since torchvision takes seconds and whoever only reads a recipe does not need it
+    from lessons_lib.models.resnet import trainable_resnet18  # noqa: PLC0415
 
-    return resnet18(num_classes=len(cifar10.CLASSES))
+    return trainable_resnet18(len(cifar10.CLASSES))
 
 
 RECIPES = {
@@ -80,10 +82,28 @@ RECIPES = {
         build=_resnet18,
         load=cifar10.load,
         phases=(
-            Phase(Settings(epochs=9, batch_size=256, learning_rate=4e-3, shift=4), size=64),
-            Phase(Settings(epochs=5, learning_rate=1e-3, shift=4, snapshots=(5,)), size=96),
+            Phase(Settings(epochs=8, learning_rate=3e-3, shift=4), size=64),
+            Phase(Settings(epochs=4, learning_rate=1e-3, shift=4, snapshots=(4,)), size=96),
         ),
         about="torchvision's ResNet-18 with ten classes, trained from scratch on enlarged CIFAR-10.",
+    ),
+    "zfnet_cifar10": Recipe(
+        build=SmallZFNet,
+        load=cifar10.load,
+        phases=(
+            Phase(
+                Settings(
+                    epochs=16,
+                    learning_rate=1.5e-3,
+                    weight_decay=0.3,
+                    filter_rms=0.1,
+                    shift=4,
+                    snapshots=(0, 1, 2, 4, 8, 12, 16),
+                ),
+                size=64,
+            ),
+        ),
+        about="The small ZFNet (`lessons_lib.models.zfnet.SmallZFNet`) trained on enlarged CIFAR-10.",
     ),
 }
 

@@ -31,6 +31,8 @@ class Settings:
         learning_rate: the peak of the one-cycle schedule (Smith, "Super-Convergence", 2018).
         warmup: share of the steps in which the learning rate rises.
         weight_decay: AdamW's decoupled weight decay.
+        filter_rms: if given, convolution filters of a larger root mean square are scaled back to it after each
+            step (Zeiler & Fergus, "Visualizing and Understanding Convolutional Networks", 2014, §3: 0.1).
         flip: whether pictures are mirrored at random.
         shift: the most pixels that pictures are moved at random, both ways; edges are repeated.
         snapshots: epochs after which the weights are kept; 0 is the initialisation.
@@ -42,6 +44,7 @@ class Settings:
     learning_rate: float = 6e-3
     warmup: float = 0.25
     weight_decay: float = 0.05
+    filter_rms: float | None = None
     flip: bool = True
     shift: int = 2
     snapshots: tuple[int, ...] = ()
@@ -55,6 +58,8 @@ class Settings:
             )
         if self.learning_rate <= 0:
             raise ValueError(f"learning_rate must be above 0, not {self.learning_rate}")
+        if self.filter_rms is not None and self.filter_rms <= 0:
+            raise ValueError(f"filter_rms must be above 0, not {self.filter_rms}")
         if any(not 0 <= epoch <= self.epochs for epoch in self.snapshots):
             raise ValueError(f"snapshots must be epochs in 0–{self.epochs}, not {self.snapshots}")
 
@@ -217,10 +222,21 @@ def _train_epoch(
         loss.backward()
         optimizer.step()
         schedule.step()
+        if settings.filter_rms is not None:
+            limit_filters(model, settings.filter_rms)
         loss_sum += loss.detach()
         right += (logits.argmax(1) == labels[index]).sum()
         bar.update()
     return loss_sum.item() / steps, right.item() / (steps * settings.batch_size)
+
+
+@torch.no_grad()
+def limit_filters(model: nn.Module, rms: float) -> None:
+    """Scale each convolution filter whose root mean square exceeds ``rms`` back to it, in place."""
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv2d):
+            norms = layer.weight.square().mean((1, 2, 3), keepdim=True).sqrt()
+            layer.weight *= (rms / norms.clamp(min=1e-12)).clamp(max=1)
 
 
 def augment(images: Tensor, index: Tensor, flip: bool, shift: int) -> Tensor:

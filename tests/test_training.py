@@ -6,7 +6,7 @@ from torch import nn
 
 from lessons_lib import training
 from lessons_lib.data.pictures import Pictures, to_input
-from lessons_lib.training import Run, Settings, accuracy, augment, evaluating, fit, predict
+from lessons_lib.training import Run, Settings, accuracy, augment, evaluating, fit, limit_filters, predict
 
 
 def colours(n, seed=0):
@@ -157,6 +157,7 @@ def test_a_loss_that_is_not_finite_stops_with_advice():
         ({"epochs": 0}, "at least 1"),
         ({"epochs": 1, "batch_size": 1}, "batch norm"),
         ({"epochs": 1, "learning_rate": 0}, "above 0"),
+        ({"epochs": 1, "filter_rms": 0}, "filter_rms must be above 0"),
         ({"epochs": 1, "snapshots": (0, 2)}, "0–1"),
     ],
 )
@@ -235,3 +236,27 @@ def test_an_empty_run():
 def test_the_shortest_runs_have_a_schedule(steps):
     settings = Settings(epochs=1, batch_size=16)
     assert len(fit(network(), colours(16 * steps), colours(16), settings, progress=False).history) == 1
+
+
+def test_loud_filters_are_scaled_back_and_quiet_ones_left():
+    model = network()
+    with torch.no_grad():
+        model[0].weight[:4] *= 10
+        model[0].weight[5] = 0
+    before = {name: weights.clone() for name, weights in model.state_dict().items()}
+    limit_filters(model, 0.3)
+    after = model.state_dict()
+    for i, (old, new) in enumerate(zip(before["0.weight"], after["0.weight"], strict=True)):
+        rms = old.square().mean().sqrt()
+        torch.testing.assert_close(new, old * min(1, 0.3 / rms) if rms else old)
+        assert torch.equal(new, old) == (i >= 4)
+    assert all(torch.equal(before[name], after[name]) for name in before if name != "0.weight")
+
+
+def test_training_keeps_filters_within_their_limit():
+    model = network()
+    train(model, Settings(epochs=1, batch_size=16, learning_rate=0.1, filter_rms=0.05))
+    assert model[0].weight.square().mean((1, 2, 3)).sqrt().max() <= 0.0501
+    free = network()
+    train(free, Settings(epochs=1, batch_size=16, learning_rate=0.1))
+    assert free[0].weight.square().mean((1, 2, 3)).sqrt().max() > 0.0501
