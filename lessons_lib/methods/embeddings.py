@@ -1,0 +1,336 @@
+"""Pictures as points: features of any layer, maps of them by t-SNE, and numbers that say what a map is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from scipy.stats import rankdata
+from sklearn.decomposition import PCA
+from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
+from torch import Tensor, nn
+
+from lessons_lib.data.pictures import to_input
+from lessons_lib.methods.activations import recording
+
+Start = Literal["pca", "random"]
+
+DIMENSIONS = 50  # that t-SNE is given, as in its paper
+_BLOCK = 500  # rows of the distance matrix held at a time
+
+
+@torch.no_grad()
+def features(
+    model: nn.Module,
+    images: Tensor,
+    layers: Sequence[str],
+    *,
+    pooled: bool = False,
+    transform: Callable[[Tensor], Tensor] = to_input,
+    batch_size: int = 250,
+) -> dict[str, Tensor]:
+    """What ``layers`` make of each picture, as one point a picture, in one pass over all of them.
+
+    Pictures are turned into the model's input batch by batch and feature maps into points at once, so beside the
+    points themselves memory holds one batch. The model runs in evaluation mode and is left as it was.
+
+    Args:
+        model: any module whose layers have names.
+        images: uint8, shape (N, 3, H, W).
+        layers: the names of the layers.
+        pooled: whether feature maps are averaged over their positions, C numbers a picture; else all their
+            positions are kept, C·h·w numbers.
+        transform: turns a batch of uint8 pictures into the model's input.
+        batch_size: how many pictures to run at once; the result does not depend on it.
+
+    Returns:
+        Points by layer, on the CPU, shape (N, D).
+
+    Raises:
+        TypeError: if the pictures are not uint8.
+        ValueError: for no pictures, another shape, no or an unknown layer, one that runs twice or not at all, or
+            one whose output holds NaN or infinity.
+    """
+    if images.dtype != torch.uint8:
+        raise TypeError(
+            f"features expects uint8 pictures in 0–255, not {images.dtype}; see pictures.to_picture"
+        )
+    if images.ndim != 4 or not len(images):
+        raise ValueError(f"need pictures of shape (N, 3, H, W), at least one, not {tuple(images.shape)}")
+    if not layers:
+        raise ValueError("name at least one layer; layer_names(model) lists them")
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    points: dict[str, Tensor] = {}
+    with recording(model, layers) as outputs:
+        for start in range(0, len(images), batch_size):
+            model(transform(images[start : start + batch_size].to(device)))
+            for name in layers:
+                maps = outputs[name].flatten(2) if outputs[name].ndim > 2 else outputs[name]
+                rows = maps.mean(2) if pooled and maps.ndim > 2 else maps.flatten(1)
+                if not torch.isfinite(rows).all():
+                    raise ValueError(f"layer {name!r} gives NaN or infinity: its features cannot be compared")
+                if name not in points:
+                    points[name] = torch.empty(len(images), rows.shape[1], dtype=rows.dtype)
+                points[name][start : start + len(rows)] = rows.cpu()
+    return points
+
+
+def tsne(
+    points: Tensor, *, perplexity: float = 30, start: Start = "pca", seed: int = 0, iterations: int = 250
+) -> Tensor:
+    """A map of ``points`` in two dimensions that keeps neighbours together: t-SNE.
+
+    Points of more than :data:`DIMENSIONS` numbers are first reduced to so many by PCA, as the paper does; then
+    neighbours are found exactly, and openTSNE moves the points: first with attraction exaggerated twelvefold,
+    then without. The axes of the result have no meaning and no unit. The same call on the same machine with as
+    many threads gives the same map.
+
+    Args:
+        points: shape (N, D).
+        perplexity: about how many neighbours each point is kept close to, from 1 to (N − 1) / 3.
+        start: begin from the first two principal components with a little noise, or from noise alone.
+        seed: decides the noise.
+        iterations: steps without exaggeration; half as many with it come before them.
+
+    Returns:
+        float32, shape (N, 2), centred.
+
+    Raises:
+        ValueError: for a perplexity out of range, fewer than 2 iterations, an unknown start, or points that are
+            all the same, hold NaN or have another shape.
+
+    L. van der Maaten and G. Hinton, "Visualizing Data using t-SNE", JMLR 2008; the gradient by interpolation:
+    G. Linderman et al., "Fast interpolation-based t-SNE", Nature Methods 2019.
+    """
+    from openTSNE import TSNE  # noqa: PLC0415 - only this function needs it
+
+    _check_points(points)
+    highest = (len(points) - 1) / 3
+    if not 1 <= perplexity <= highest:
+        raise ValueError(
+            f"perplexity must lie in 1–{highest:.0f} for {len(points)} points (a third of the others), "
+            f"not {perplexity}"
+        )
+    if start not in get_args(Start):
+        raise ValueError(f"start must be one of {', '.join(get_args(Start))}, not {start!r}")
+    if iterations < 2:
+        raise ValueError(f"iterations must be at least 2, not {iterations}")
+    if (points == points[0]).all():
+        raise ValueError("all points are the same, so there is nothing to map")
+    embedding = TSNE(
+        perplexity=perplexity,
+        initialization=start,
+        neighbors="exact",
+        early_exaggeration_iter=iterations // 2,
+        n_iter=iterations,
+        n_jobs=torch.get_num_threads(),
+        random_state=seed,
+    ).fit(_reduced(points))
+    return torch.from_numpy(np.array(embedding, dtype=np.float32))
+
+
+def _reduced(points: Tensor) -> np.ndarray:
+    """``points`` in at most :data:`DIMENSIONS` dimensions, the directions in which they vary most."""
+    array = points.numpy()
+    if min(array.shape) <= DIMENSIONS:
+        return array
+    # two power iterations, not scikit-learn's seven: they keep nearly the same variance in a quarter of the time
+    pca = PCA(DIMENSIONS, svd_solver="randomized", iterated_power=2, random_state=0)
+    return pca.fit_transform(array)
+
+
+def nearest(points: Tensor, k: int, queries: Sequence[int] | None = None) -> Tensor:
+    """The ``k`` nearest other points of each point, by Euclidean distance, exactly.
+
+    Args:
+        points: shape (N, D).
+        k: how many neighbours, 1 to N − 1.
+        queries: positions of the points to find neighbours of; default: all.
+
+    Returns:
+        Positions in ``points``, int64, shape (Q, k), the nearest first; a point is never its own neighbour.
+
+    Raises:
+        ValueError: for ``k`` or a query out of range, or points that hold NaN or have another shape.
+    """
+    _check_points(points)
+    _check_k(k, len(points) - 1)
+    search = NearestNeighbors(n_neighbors=k).fit(points.numpy())
+    if queries is None:
+        return torch.from_numpy(search.kneighbors(return_distance=False))
+    rows = torch.as_tensor(queries, dtype=torch.int64)
+    if not len(rows) or not 0 <= int(rows.min()) <= int(rows.max()) < len(points):
+        raise ValueError(f"queries must be positions in 0–{len(points) - 1}, at least one, not {queries}")
+    found = torch.from_numpy(search.kneighbors(points[rows].numpy(), k + 1, return_distance=False))
+    itself = found == rows[:, None]
+    itself[~itself.any(1), -1] = True  # where copies of the point crowd it out of its own neighbours
+    return found[~itself].view(len(rows), k)
+
+
+def knn_accuracy(points: Tensor, labels: Tensor, k: int = 10) -> float:
+    """Share of points (0–1) that their ``k`` nearest others name rightly, by the most frequent label.
+
+    Leave-one-out: each point is judged by all others, so every point counts and none knows its own label.
+
+    Args:
+        points: shape (N, D).
+        labels: int64, shape (N,).
+        k: how many neighbours vote, 1 to N − 1; in a draw the lower label wins.
+
+    Raises:
+        ValueError: for ``k`` out of range, not as many labels as points, or points that hold NaN.
+    """
+    _check_points(points)
+    _check_labels(points, labels)
+    _check_k(k, len(points) - 1)
+    voted = KNeighborsClassifier(k).fit(points.numpy(), labels.numpy()).predict(None)
+    return float((voted == labels.numpy()).mean())
+
+
+def trustworthiness(points: Tensor, placed: Tensor, k: int = 5) -> float:
+    """How far neighbours on a map were neighbours before: 1 for all, about 0.5 for a random map.
+
+    ``1 − 2 / (N k (2N − 3k − 1)) · Σ_i Σ_j max(0, r(i, j) − k)`` over the k nearest j of i on the map, where r is
+    j's rank among i's neighbours in ``points``. What scikit-learn's function computes, but it holds some rows of
+    the distance matrix at a time, not three whole ones: 10,000 points need 40 MB instead of 2.4 GB.
+
+    Args:
+        points: where they were, shape (N, D).
+        placed: where the map put them, shape (N, 2).
+        k: how many neighbours on the map are asked about, 1 to under N / 2.
+
+    Raises:
+        ValueError: for ``k`` out of range, not as many points in both, or points that hold NaN.
+
+    J. Venna and S. Kaski, "Neighborhood preservation in nonlinear projection methods", ICANN 2001.
+    """
+    _check_points(points)
+    _check_points(placed)
+    if len(points) != len(placed):
+        raise ValueError(f"{len(points)} points cannot have {len(placed)} places on the map")
+    n = len(points)
+    _check_k(k, (n - 1) // 2)
+    neighbours = nearest(placed, k)
+    centred = points - points.mean(0)  # small numbers keep the subtraction in the distances exact enough
+    squares = centred.square().sum(1)
+    excess = 0
+    for rows in torch.arange(n).split(_BLOCK):
+        distances = (
+            squares - 2 * centred[rows] @ centred.T
+        )  # and a constant for each row, which no rank needs
+        distances.scatter_(1, rows[:, None], torch.inf)
+        for column in distances.gather(1, neighbours[rows]).T:
+            rank = (distances < column[:, None]).sum(1) + 1
+            excess += int((rank - k).clamp(min=0).sum())
+    return 1 - 2 * excess / (n * k * (2 * n - 3 * k - 1))
+
+
+def class_contacts(points: Tensor, labels: Tensor, k: int = 10) -> Tensor:
+    """Which classes lie next to each other: of class a's neighbours, what share is of class b?
+
+    Args:
+        points: a map or a space, shape (N, D).
+        labels: int64, shape (N,), from 0, every class with at least one point.
+        k: how many neighbours of each point are asked.
+
+    Returns:
+        float64, shape (classes, classes); rows add up to 1.
+
+    Raises:
+        ValueError: for ``k`` out of range, a class without points, or not as many labels as points.
+    """
+    _check_points(points)
+    _check_labels(points, labels)
+    sizes = torch.bincount(labels)
+    if (sizes == 0).any():
+        raise ValueError(f"no points of class {int((sizes == 0).nonzero()[0])}: number the classes anew")
+    pairs = labels[:, None] * len(sizes) + labels[nearest(points, k)]
+    counts = torch.bincount(pairs.flatten(), minlength=len(sizes) ** 2).view(len(sizes), -1)
+    return counts / (sizes[:, None] * k).double()
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far two tables of pairs of classes order the pairs alike.
+
+    Attributes:
+        correlation: Spearman's rank correlation over the pairs, −1 to 1.
+        p_value: share of permutations of the classes that agree as well or better (0–1).
+        pairs: how many pairs of classes there are.
+    """
+
+    correlation: float
+    p_value: float
+    pairs: int
+
+
+def agreement(a: Tensor, b: Tensor, *, permutations: int = 9999, seed: int = 0) -> Agreement:
+    """Whether two tables of classes by classes order the pairs of classes alike: Mantel's test on ranks.
+
+    Both directions of a pair are added, and the diagonal is left out. Pairs that share a class are not
+    independent, so an ordinary p-value would be too small: here classes are permuted, not pairs.
+
+    Args:
+        a: shape (classes, classes), such as contacts on a map.
+        b: the same shape, such as a confusion matrix.
+        permutations: how many random orders of the classes to compare with.
+        seed: decides them.
+
+    Raises:
+        ValueError: for tables of other shapes, with NaN or of under four classes, or where all pairs of one
+            table are equal, so that there is no order.
+
+    N. Mantel, "The detection of disease clustering and a generalized regression approach", Cancer Research 1967.
+    """
+    if a.ndim != 2 or a.shape[0] != a.shape[1] or a.shape != b.shape or len(a) < 4:
+        raise ValueError(
+            f"need two tables of classes by classes, at least 4, not {tuple(a.shape)} and {tuple(b.shape)}"
+        )
+    if torch.isnan(a).any() or torch.isnan(b).any():
+        raise ValueError("the tables hold NaN")
+    row, column = np.triu_indices(len(a), 1)
+    first, second = (_ranks((table + table.T).double().numpy()[row, column]) for table in (a, b))
+    if not first.any() or not second.any():
+        raise ValueError("all pairs of a table are equal, so they have no order to compare")
+    ranks = np.zeros(a.shape)
+    ranks[row, column] = ranks[column, row] = second
+    generator = np.random.default_rng(seed)
+    orders = generator.permuted(np.tile(np.arange(len(a)), (permutations, 1)), axis=1)
+    by_chance = ranks[orders[:, row], orders[:, column]] @ first
+    found = second @ first
+    as_good = int((by_chance >= found - 1e-12).sum())
+    return Agreement(float(found), (1 + as_good) / (1 + permutations), len(row))
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Ranks with mean 0 and length 1, so that a dot product is a correlation; zeros where all are equal."""
+    ranks = rankdata(values)
+    ranks = ranks - ranks.mean()
+    return ranks / max(float(np.linalg.norm(ranks)), 1e-12)
+
+
+def _check_points(points: Tensor) -> None:
+    if points.ndim != 2 or len(points) < 2 or not points.shape[1]:
+        raise ValueError(
+            f"points must have shape (N, D), at least two of them, not {tuple(points.shape)}; flatten pictures"
+        )
+    if not points.is_floating_point():
+        raise TypeError(f"points must be floating point, not {points.dtype}: use to_input(images).flatten(1)")
+    if not torch.isfinite(points).all():
+        raise ValueError("the points hold NaN or infinity")
+
+
+def _check_labels(points: Tensor, labels: Tensor) -> None:
+    if labels.shape != (len(points),) or labels.is_floating_point() or (labels < 0).any():
+        raise ValueError(
+            f"{len(points)} points need {len(points)} labels, whole numbers from 0, "
+            f"not {labels.dtype} of shape {tuple(labels.shape)}"
+        )
+
+
+def _check_k(k: int, highest: int) -> None:
+    if not 1 <= k <= highest:
+        raise ValueError(f"k must lie in 1–{highest} for so many points, not {k}")

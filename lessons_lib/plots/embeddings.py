@@ -1,0 +1,424 @@
+"""Figures of embeddings: maps side by side, maps of pictures, neighbours, and a page that answers to the mouse."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from IPython.display import HTML
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
+from PIL import Image
+from torch import Tensor
+
+from lessons_lib.data.pictures import Pictures
+from lessons_lib.methods.embeddings import nearest
+from lessons_lib.plots import PROBABILITY, as_image
+
+# M. Petroff, "Accessible Color Sequences for Data Visualization", 2021: ten that colour-blind readers can tell
+CLASS_COLOURS = (
+    "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd",
+)  # fmt: skip
+SAME, OTHER = "#0072B2", "#D55E00"  # frames of neighbours of the same class and of another
+
+MOST_HOVERED = 1000  # pictures a page can hold in under a megabyte
+_THUMBNAIL = 32
+_PAGE_COLUMNS = 32  # thumbnails in a row of the page's one picture
+_FALLBACK = "Run this cell to get a map that answers to the mouse and the arrow keys."
+
+
+def class_maps(
+    maps: Mapping[str, Tensor], labels: Tensor, classes: Sequence[str], *, columns: int = 3
+) -> Figure:
+    """Maps side by side, a dot for each point in the colour of its class.
+
+    A class is named at its median too, on maps where it has a place of its own: where most points around its
+    median belong to it.
+
+    Args:
+        maps: by title, each of shape (N, 2).
+        labels: int64, shape (N,).
+        classes: the class names, at most ten.
+        columns: maps in a row.
+
+    Raises:
+        ValueError: for no map, other shapes or more than ten classes.
+    """
+    _check(maps, labels, classes)
+    columns = min(columns, len(maps))
+    rows = math.ceil(len(maps) / columns)
+    size = (3.6 * columns, 3.85 * rows + 0.3 * _legend_rows(classes, 3.6 * columns))
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
+    for axis in axes.flat[len(maps) :]:
+        axis.axis("off")
+    for axis, (title, placed) in zip(axes.flat, maps.items(), strict=False):
+        _draw_map(axis, placed, labels, classes)
+        axis.set_title(title)
+    _legend(figure, classes)
+    return figure
+
+
+def picture_maps(maps: Mapping[str, Tensor], pictures: Pictures, *, across: int = 24) -> Figure:
+    """Maps side by side, each with as many of its pictures as fit without hiding each other.
+
+    A thumbnail has a frame in the colour of its class; where it would cover another, a dot stands in its place.
+
+    Args:
+        maps: by title, each of shape (N, 2).
+        pictures: the N pictures, of at most ten classes.
+        across: thumbnails that fit side by side.
+
+    Raises:
+        ValueError: for no map, other shapes or more than ten classes.
+    """
+    _check(maps, pictures.labels, pictures.classes)
+    size = (5.6 * len(maps), 5.9 + 0.3 * _legend_rows(pictures.classes, 5.6 * len(maps)))
+    figure, axes = plt.subplots(1, len(maps), figsize=size, squeeze=False)
+    for axis, (title, placed) in zip(axes.flat, maps.items(), strict=True):
+        _draw_map(axis, placed, pictures.labels, pictures.classes, size=7, names=False)
+        half = 0.46 * _extent(placed) / across  # a little under half, so that neighbours' frames do not touch
+        for i in spread_out(placed, across):
+            x, y = placed[i].tolist()
+            box = (x - half, x + half, y - half, y + half)
+            axis.imshow(as_image(pictures.images[i]), extent=box, interpolation="antialiased", zorder=3)
+            frame = Rectangle((x - half, y - half), 2 * half, 2 * half, fill=False, linewidth=1.8, zorder=4)
+            frame.set_edgecolor(_colour(int(pictures.labels[i])))
+            axis.add_patch(frame)
+        _name_classes(axis, placed, pictures.labels, pictures.classes, fontsize=12)
+        low, high = placed.amin(0) - 2 * half, placed.amax(0) + 2 * half
+        reach = float((high - low).max()) / 2
+        x, y = ((low + high) / 2).tolist()
+        axis.set(xlim=(x - reach, x + reach), ylim=(y - reach, y + reach))
+        axis.set_title(title, fontsize=12)
+    _legend(figure, pictures.classes)
+    return figure
+
+
+def spread_out(placed: Tensor, across: int) -> list[int]:
+    """Positions of points of a map that are all at least a thumbnail's side apart, in their order.
+
+    Args:
+        placed: shape (N, 2).
+        across: how many thumbnails fit along the longer side of the map.
+    """
+    side = _extent(placed) / across
+    kept: list[int] = []
+    for i in range(len(placed)):
+        gaps = (placed[kept] - placed[i]).abs().amax(1) if kept else torch.tensor([torch.inf])
+        if float(gaps.min()) >= side:
+            kept.append(i)
+    return kept
+
+
+def map_grid(maps: Mapping[tuple[float, int], Tensor], labels: Tensor, classes: Sequence[str]) -> Figure:
+    """Maps of the same points by perplexity (columns) and seed (rows), with the classes named once below.
+
+    Args:
+        maps: by perplexity and seed, each of shape (N, 2).
+        labels: int64, shape (N,).
+        classes: the class names, at most ten.
+
+    Raises:
+        ValueError: for no map, other shapes or more than ten classes.
+    """
+    _check(maps, labels, classes)
+    perplexities = sorted({perplexity for perplexity, _ in maps})
+    seeds = sorted({seed for _, seed in maps})
+    width = 2.5 * len(perplexities)
+    size = (width, 2.5 * len(seeds) + 0.3 * _legend_rows(classes, width) + 0.2)
+    figure, axes = plt.subplots(len(seeds), len(perplexities), figsize=size, squeeze=False)
+    for row, seed in zip(axes, seeds, strict=True):
+        for axis, perplexity in zip(row, perplexities, strict=True):
+            _draw_map(axis, maps[perplexity, seed], labels, classes, size=4, names=False)
+            axis.set_title(f"perplexity {perplexity}" if seed == seeds[0] else "")
+        row[0].set_ylabel(f"seed {seed}")
+    _legend(figure, classes)
+    return figure
+
+
+def neighbour_rows(pictures: Pictures, queries: Sequence[int], neighbours: Mapping[str, Tensor]) -> Figure:
+    """Query pictures, each with its nearest neighbours in several spaces, one row for each space.
+
+    Neighbours of the query's class have a blue frame, others an orange dashed one and their class above.
+
+    Args:
+        pictures: the pictures that ``neighbours`` point into.
+        queries: positions of the query pictures.
+        neighbours: by space, positions of shape (Q, k), the nearest first.
+
+    Raises:
+        ValueError: if a space does not have a row for each query.
+    """
+    if not neighbours or any(len(found) != len(queries) for found in neighbours.values()):
+        raise ValueError(f"each space needs neighbours of all {len(queries)} queries")
+    k = next(iter(neighbours.values())).shape[1]
+    height = len(queries) * len(neighbours)
+    figure, axes = plt.subplots(height, 1 + k, figsize=(0.98 * (1 + k) + 0.8, 1.14 * height), squeeze=False)
+    for axis in axes.flat:
+        axis.set(xticks=[], yticks=[])
+        axis.spines[:].set_visible(False)
+    for i, query in enumerate(queries):
+        label = int(pictures.labels[query])
+        for j, (space, found) in enumerate(neighbours.items()):
+            row = axes[i * len(neighbours) + j]
+            if j == 0:
+                row[0].imshow(as_image(pictures.images[query]))
+                row[0].set_title(pictures.classes[label], fontsize=9, fontweight="bold")
+            row[1].set_ylabel(space, fontsize=9)
+            for axis, neighbour in zip(row[1:], found[i].tolist(), strict=True):
+                _draw_neighbour(axis, pictures, neighbour, label)
+    return figure
+
+
+def tables(values: Mapping[str, Tensor], classes: Sequence[str], *, unit: str) -> Figure:
+    """Tables of classes by classes side by side, the diagonal left out, each with its own colour scale.
+
+    Args:
+        values: by title, shape (classes, classes).
+        classes: the class names.
+        unit: what the numbers are.
+
+    Raises:
+        ValueError: if a table does not have a row and a column for each class.
+    """
+    size = len(classes)
+    if any(table.shape != (size, size) for table in values.values()):
+        raise ValueError(f"each table must have shape ({size}, {size}), a row and a column for each class")
+    figure, axes = plt.subplots(1, len(values), figsize=(4.6 * len(values), 4.2), squeeze=False)
+    colours = plt.get_cmap(PROBABILITY).with_extremes(bad="0.85")
+    for axis, (title, table) in zip(axes.flat, values.items(), strict=True):
+        off = table.double().clone().fill_diagonal_(torch.nan)
+        drawn = axis.imshow(off.numpy(), cmap=colours, vmin=0)
+        axis.set_title(title)
+        axis.set_xticks(range(size), classes, rotation=90 if max(map(len, classes)) > 2 else 0)
+        axis.set_yticks(range(size), classes)
+        figure.colorbar(drawn, ax=axis, shrink=0.8, label=unit)
+    return figure
+
+
+def picked(placed: Tensor, pictures: Pictures, index: int, *, title: str = "", neighbours: int = 8) -> Figure:
+    """A map with one point ringed, its picture, and the pictures nearest to it on the map.
+
+    Args:
+        placed: the map, shape (N, 2).
+        pictures: the N pictures, of at most ten classes.
+        index: the point to pick, 0 to N − 1.
+        title: over the map.
+        neighbours: how many pictures around it to show, at least 1.
+
+    Raises:
+        ValueError: if there is no such point, or the map does not fit the pictures.
+    """
+    _check({title: placed}, pictures.labels, pictures.classes)
+    if not 0 <= index < len(pictures):
+        raise ValueError(f"the point must be in 0–{len(pictures) - 1}, not {index}")
+    label = int(pictures.labels[index])
+    figure = plt.figure(figsize=(9.6, 4.9))
+    left, right = figure.subfigures(1, 2, width_ratios=(1.25, 1), squeeze=False)[0]
+    axis = left.subplots()
+    _draw_map(axis, placed, pictures.labels, pictures.classes)
+    axis.plot(*placed[index].tolist(), "o", markersize=15, fillstyle="none", color="black", markeredgewidth=2)
+    axis.set_title(title)
+    columns = math.ceil(neighbours / 2)
+    panels = right.add_gridspec(3, columns, height_ratios=(2.2, 1, 1))
+    large = right.add_subplot(panels[0, :])
+    large.imshow(as_image(pictures.images[index]))
+    large.set_title(f"point {index}: {pictures.classes[label]}")
+    large.axis("off")
+    for position, neighbour in enumerate(nearest(placed, neighbours, [index])[0].tolist()):
+        small = right.add_subplot(panels[1 + position // columns, position % columns])
+        small.set(xticks=[], yticks=[])
+        small.spines[:].set_visible(False)
+        _draw_neighbour(small, pictures, neighbour, label)
+    right.supxlabel("nearest to it on the map", fontsize=10)
+    return figure
+
+
+def hover_map(placed: Tensor, pictures: Pictures, *, title: str) -> HTML:
+    """A map as a small page of its own: point at a dot, or walk with the arrow keys, and its picture appears.
+
+    The dots are one group of radio buttons, class by class, so that Tab enters it, arrow keys move through it and
+    a click keeps a picture. It needs no running kernel, no script and no other file. Where a viewer shows no
+    pages inside pages, a sentence stands instead.
+
+    Args:
+        placed: the map, shape (N, 2).
+        pictures: the N pictures, at most :data:`MOST_HOVERED`, of at most ten classes.
+        title: what the map shows, a sentence for those who cannot see it.
+
+    Raises:
+        ValueError: for too many pictures, a title that is no sentence, or a map that does not fit the pictures.
+    """
+    _check({title: placed}, pictures.labels, pictures.classes)
+    if len(pictures) > MOST_HOVERED:
+        raise ValueError(f"at most {MOST_HOVERED} pictures fit, not {len(pictures)}: choose some with subset")
+    if len(title.split()) < 5 or not title.endswith("."):
+        raise ValueError(f"title must be a sentence that says what is seen, not {title!r}")
+    middle = (placed.amin(0) + placed.amax(0)) / 2
+    share = 50 + 96 * (placed - middle) / max(_extent(placed), 1e-12)
+    order = np.lexsort((placed[:, 0].numpy(), pictures.labels.numpy()))
+    rows = max(2, math.ceil(len(pictures) / _PAGE_COLUMNS))
+    dots = []
+    for i in order:
+        label, (x, y) = int(pictures.labels[i]), share[i].tolist()
+        name = html.escape(f"{pictures.classes[label]}, point {i}")
+        row, column = divmod(int(i), _PAGE_COLUMNS)
+        at = f"{100 * column / (_PAGE_COLUMNS - 1):.2f}% {100 * row / (rows - 1):.2f}%"
+        dots.append(
+            f'<input type=radio name=p aria-label="{name}" class=c{label} style="left:{x:.1f}%;top:{100 - y:.1f}%">'
+            f'<b title="{name}" style="background-position:{at}"></b>'
+        )
+    names = "".join(
+        f'<em style="left:{x:.1f}%;top:{100 - y:.1f}%">{html.escape(pictures.classes[number])}</em>'
+        for number, (x, y) in _medians(share, pictures.labels).items()
+    )
+    colours = "".join(f".c{n}{{--c:{_colour(n)}}}" for n in range(len(pictures.classes)))
+    page = _PAGE.format(
+        title=html.escape(title),
+        colours=colours,
+        sheet=_sheet(pictures.images, rows),
+        columns=100 * _PAGE_COLUMNS,
+        rows=100 * rows,
+        dots="".join(dots),
+        names=names,
+    )
+    return HTML(
+        f'<div><iframe title="{html.escape(title)}" style="border:0;width:100%;max-width:840px;height:600px" '
+        f'srcdoc="{html.escape(page)}">{_FALLBACK}</iframe></div>'
+    )
+
+
+_PAGE = """<!DOCTYPE html><html lang=en><meta charset=utf-8><title>{title}</title><style>
+body{{margin:0;background:#fff;color:#222;font:14px sans-serif}}
+main{{position:relative;width:580px;height:580px;margin:8px}}
+input{{position:absolute;appearance:none;width:11px;height:11px;margin:-5px;border-radius:50%;
+background:var(--c);border:1px solid #fff;cursor:pointer}}
+input:hover,input:focus,input:checked{{outline:3px solid #000;z-index:2}}
+b{{display:none;position:absolute;left:600px;top:0;width:192px;height:192px;background:#fff url({sheet});
+background-size:{columns}% {rows}%;image-rendering:pixelated}}
+b::after{{content:attr(title);position:absolute;top:192px;width:192px;padding:4px 0;background:#fff;
+font-weight:normal}}
+input:checked+b{{display:block}}
+input:hover+b{{display:block;z-index:1}}
+em{{position:absolute;transform:translate(-50%,-50%);z-index:3;pointer-events:none;font-style:normal;
+font-weight:bold;white-space:nowrap;text-shadow:0 0 3px #fff,0 0 3px #fff,0 0 3px #fff,0 0 3px #fff}}
+p{{position:absolute;left:600px;top:230px;width:190px;color:#555}}
+{colours}</style><main role=radiogroup aria-label="{title}">{dots}{names}
+<p>Point at a dot, click to keep its picture, then walk with the arrow keys.</main></html>"""
+
+
+def _sheet(images: Tensor, rows: int) -> str:
+    """All pictures as thumbnails of one JPEG, for a page to cut out: a data address."""
+    sheet = Image.new("RGB", (_PAGE_COLUMNS * _THUMBNAIL, rows * _THUMBNAIL))
+    for i, image in enumerate(images):
+        thumbnail = Image.fromarray(as_image(image)).resize(
+            (_THUMBNAIL, _THUMBNAIL), Image.Resampling.LANCZOS
+        )
+        row, column = divmod(i, _PAGE_COLUMNS)
+        sheet.paste(thumbnail, (column * _THUMBNAIL, row * _THUMBNAIL))
+    buffer = io.BytesIO()
+    sheet.save(buffer, "JPEG", quality=70, optimize=True)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def _extent(placed: Tensor) -> float:
+    """The longer side of a map, in its own units."""
+    return float((placed.amax(0) - placed.amin(0)).max())
+
+
+def _draw_map(
+    axis: Axes,
+    placed: Tensor,
+    labels: Tensor,
+    classes: Sequence[str],
+    *,
+    size: float | None = None,
+    names: bool = True,
+) -> None:
+    """The dots of a map in a square frame, in an order that lets no class lie on top, and the class names."""
+    colours = np.array([to_rgb(_colour(number)) for number in range(len(classes))])[labels.numpy()]
+    shuffled = np.random.default_rng(0).permutation(len(placed))
+    size = size or float(np.clip(9000 / len(placed), 1.5, 14))
+    x, y = placed.numpy()[shuffled].T
+    axis.scatter(x, y, s=size, c=colours[shuffled], linewidths=0)
+    axis.set_aspect("equal", adjustable="box")
+    middle, reach = (placed.amin(0) + placed.amax(0)) / 2, max(0.53 * _extent(placed), 1e-12)
+    x, y = middle.tolist()
+    axis.set(xlim=(x - reach, x + reach), ylim=(y - reach, y + reach), xticks=[], yticks=[])
+    axis.spines[:].set(visible=True, color="0.85")
+    if names:
+        _name_classes(axis, placed, labels, classes)
+
+
+def _name_classes(
+    axis: Axes, placed: Tensor, labels: Tensor, classes: Sequence[str], fontsize: float = 9
+) -> None:
+    """The names of classes that have a place of their own, in black on white, to be read on any colour."""
+    halo = withStroke(linewidth=3, foreground="white")
+    for number, middle in _medians(placed, labels).items():
+        around = (placed - torch.tensor(middle)).norm(dim=1).argsort()[:10]
+        if (labels[around] == number).double().mean() <= 0.5:
+            continue
+        text = axis.text(*middle, classes[number], ha="center", va="center", fontsize=fontsize, zorder=9)
+        text.set_path_effects([halo])
+
+
+def _medians(placed: Tensor, labels: Tensor) -> dict[int, tuple[float, float]]:
+    """The middle of each class that has points, by its number."""
+    return {
+        number: (float(placed[labels == number, 0].median()), float(placed[labels == number, 1].median()))
+        for number in labels.unique().tolist()
+    }
+
+
+def _legend(figure: Figure, classes: Sequence[str]) -> None:
+    """The colour of each class, under the figure."""
+    dots = [
+        Line2D([], [], marker="o", linestyle="", color=_colour(number), label=name)
+        for number, name in enumerate(classes)
+    ]
+    columns = math.ceil(len(classes) / _legend_rows(classes, figure.get_figwidth()))
+    figure.legend(handles=dots, loc="outside lower center", ncols=columns, columnspacing=1, handletextpad=0)
+
+
+def _legend_rows(classes: Sequence[str], width: float) -> int:
+    """Rows of a legend that is at most ``width`` inches wide."""
+    return math.ceil(len(classes) * (0.55 + 0.08 * max(map(len, classes))) / width)
+
+
+def _draw_neighbour(axis: Axes, pictures: Pictures, index: int, label: int) -> None:
+    """A neighbour's picture, framed by whether it is of class ``label``."""
+    found = int(pictures.labels[index])
+    image = as_image(pictures.images[index])
+    axis.imshow(image)
+    height, width = image.shape[:2]
+    frame = Rectangle((-0.5, -0.5), width, height, fill=False, linewidth=2.5, clip_on=False)
+    frame.set(edgecolor=SAME if found == label else OTHER, linestyle="-" if found == label else "--")
+    axis.add_patch(frame)
+    if found != label:
+        axis.set_title(pictures.classes[found], fontsize=8, pad=3)
+
+
+def _colour(label: int) -> str:
+    return CLASS_COLOURS[label]
+
+
+def _check(maps: Mapping[Any, Tensor], labels: Tensor, classes: Sequence[str]) -> None:
+    if len(classes) > len(CLASS_COLOURS):
+        raise ValueError(f"there are colours for {len(CLASS_COLOURS)} classes, not {len(classes)}")
+    if not maps:
+        raise ValueError("there is no map to draw")
+    for title, placed in maps.items():
+        if placed.shape != (len(labels), 2) or not len(labels):
+            raise ValueError(f"map {title!r} must have shape ({len(labels)}, 2), not {tuple(placed.shape)}")

@@ -1,0 +1,382 @@
+"""Features are the layer's own, neighbours and scores are exact, and maps keep what they promise."""
+
+import math
+
+import numpy as np
+import pytest
+import sklearn.manifold
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import spearmanr
+from torch import nn
+
+from lessons_lib.data.pictures import to_input
+from lessons_lib.methods.activations import capture
+from lessons_lib.methods.embeddings import (
+    agreement,
+    class_contacts,
+    features,
+    knn_accuracy,
+    nearest,
+    trustworthiness,
+    tsne,
+)
+from lessons_lib.models.small_cnn import SmallCNN
+
+LAYERS = ("block2", "block5", "embedding")
+
+
+def noise(n, d, seed=0, dtype=torch.float32):
+    return torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def blobs(count=4, size=40, d=60, apart=30.0):
+    """Well separated groups of points, and which group each belongs to."""
+    labels = torch.arange(count).repeat_interleave(size)
+    return noise(count * size, d) + apart * noise(count, d, seed=1)[labels], labels
+
+
+@pytest.fixture
+def model():
+    """A network whose modules have mixed training flags and whose parameters have gradients."""
+    torch.manual_seed(0)
+    model = SmallCNN()
+    model(torch.randn(4, 3, 32, 32)).sum().backward()
+    model.block2.eval()
+    return model
+
+
+@pytest.fixture
+def images():
+    return torch.randint(
+        0, 256, (7, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+
+
+# ---------------------------------------------------------------- features
+
+
+def test_features_are_the_flattened_activations(model, images):
+    maps = capture(model, to_input(images), LAYERS)
+    found = features(model, images, LAYERS, batch_size=3)
+    assert {name: tuple(points.shape) for name, points in found.items()} == {
+        "block2": (7, 64 * 16 * 16),
+        "block5": (7, 1024),
+        "embedding": (7, 64),
+    }
+    for name in LAYERS:
+        torch.testing.assert_close(found[name], maps[name].flatten(1), atol=1e-5, rtol=1e-4)
+
+
+def test_pooled_features_are_means_over_positions(model, images):
+    maps = capture(model, to_input(images), LAYERS)
+    found = features(model, images, LAYERS, pooled=True)
+    torch.testing.assert_close(found["block2"], maps["block2"].mean((2, 3)), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(found["embedding"], maps["embedding"], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+def test_features_do_not_depend_on_batch_size(model, images, pooled):
+    def double(batch):
+        return to_input(batch).double()
+
+    model.double()
+    one, all_at_once = (
+        features(model, images, LAYERS, pooled=pooled, transform=double, batch_size=size) for size in (1, 100)
+    )
+    for name in LAYERS:
+        torch.testing.assert_close(one[name], all_at_once[name], atol=1e-12, rtol=1e-10)
+
+
+def test_features_stream_and_leave_the_model_as_it_was(model, images):
+    sizes = []
+    handle = model.register_forward_pre_hook(lambda module, inputs: sizes.append(len(inputs[0])))
+    flags = [module.training for module in model.modules()]
+    gradients = [parameter.grad.clone() for parameter in model.parameters()]
+    features(model, images, ["block1"], batch_size=3)
+    handle.remove()
+    assert sizes == [3, 3, 1], "one pass, a batch at a time"
+    assert [module.training for module in model.modules()] == flags
+    assert all(torch.equal(p.grad, g) for p, g in zip(model.parameters(), gradients, strict=True))
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+def test_hooks_are_gone_after_an_error(model, images):
+    flags = [module.training for module in model.modules()]
+    with torch.no_grad():
+        model.block3.conv.weight.fill_(torch.nan)
+    with pytest.raises(ValueError, match=r"'block5'.*NaN"):
+        features(model, images, ["block5"])
+    assert [module.training for module in model.modules()] == flags
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+def test_features_take_tokens_too(images):
+    tokens = nn.Sequential(nn.Flatten(2))  # (N, 3, positions)
+    found = features(tokens, images, ["0"], pooled=True)["0"]
+    torch.testing.assert_close(found, to_input(images).mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "text"),
+    [
+        (lambda images: (images.float(), ["block1"]), TypeError, "uint8"),
+        (lambda images: (images[0], ["block1"]), ValueError, r"\(N, 3, H, W\)"),
+        (lambda images: (images[:0], ["block1"]), ValueError, "at least one"),
+        (lambda images: (images, []), ValueError, "at least one layer"),
+        (lambda images: (images, ["blok1"]), ValueError, "Did you mean 'block1'"),
+    ],
+)
+def test_features_refuse_bad_input(model, images, change, error, text):
+    with pytest.raises(error, match=text):
+        features(model, *change(images))
+
+
+# ---------------------------------------------------------------- t-SNE
+
+
+def test_tsne_keeps_separate_groups_apart():
+    points, labels = blobs()
+    placed = tsne(points, perplexity=15)
+    assert placed.shape == (160, 2)
+    assert placed.dtype == torch.float32
+    assert placed.mean(0).abs().max() < 1e-3 * placed.abs().max()
+    assert knn_accuracy(placed, labels) == 1
+    assert trustworthiness(points, placed) > trustworthiness(points, noise(160, 2)) + 0.3
+
+
+def test_tsne_beats_the_map_of_two_principal_components():
+    points, _ = blobs(count=8, size=20)
+    components = points - points.mean(0)
+    components = components @ torch.linalg.svd(components, full_matrices=False).Vh[:2].T
+    assert trustworthiness(points, tsne(points, perplexity=10)) > trustworthiness(points, components)
+
+
+def test_tsne_is_as_good_as_scikit_learns():
+    points, _ = blobs(apart=3.0)
+    theirs = sklearn.manifold.TSNE(perplexity=15, random_state=0).fit_transform(points.numpy())
+    ours = trustworthiness(points, tsne(points, perplexity=15, iterations=500))
+    assert ours > trustworthiness(points, torch.from_numpy(theirs)) - 0.02
+
+
+def test_tsne_repeats_and_starts_where_it_is_told_to():
+    points, _ = blobs(count=3, size=20, d=5)
+    options = {"perplexity": 5, "iterations": 50}
+    one = tsne(points, start="random", seed=1, **options)
+    assert torch.equal(one, tsne(points, start="random", seed=1, **options))
+    assert not torch.allclose(one, tsne(points, start="random", seed=2, **options))
+    first, second = (tsne(points, seed=seed, **options)[:, 0] for seed in (1, 2))
+    assert torch.corrcoef(torch.stack([first, second]))[0, 1] > 0.6, (
+        "the first component decides left and right"
+    )
+
+
+@pytest.mark.parametrize("rows", [60, 30])
+def test_tsne_takes_more_dimensions_than_points(rows):
+    assert torch.isfinite(tsne(noise(rows, 200), perplexity=5, iterations=20)).all()
+
+
+@pytest.mark.parametrize(
+    ("points", "options", "error", "text"),
+    [
+        (torch.zeros(3, 4, 4), {}, ValueError, "shape"),
+        (torch.zeros(40, 4, dtype=torch.uint8), {}, TypeError, "floating point"),
+        (torch.full((40, 4), torch.nan), {}, ValueError, "NaN"),
+        (noise(40, 4), {"perplexity": 30}, ValueError, "1–13 for 40 points"),
+        (noise(40, 4), {"perplexity": 0.5}, ValueError, "perplexity"),
+        (noise(40, 4), {"perplexity": 5, "start": "spectral"}, ValueError, "pca, random"),
+        (noise(40, 4), {"perplexity": 5, "iterations": 1}, ValueError, "iterations"),
+        (torch.ones(40, 4), {"perplexity": 5}, ValueError, "the same"),
+    ],
+)
+def test_tsne_refuses_bad_input(points, options, error, text):
+    with pytest.raises(error, match=text):
+        tsne(points, **options)
+
+
+# ---------------------------------------------------------------- neighbours
+
+
+def brute_force(points, k):
+    distances = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist").fill_diagonal_(
+        torch.inf
+    )
+    return distances.argsort(1)[:, :k]
+
+
+@given(st.integers(2, 60), st.integers(1, 80), st.integers(0, 1000))
+@settings(max_examples=30, deadline=None)
+def test_nearest_equals_brute_force(n, d, seed):
+    points = noise(n, d, seed, torch.float64)
+    k = 1 + seed % (n - 1)
+    found = nearest(points, k)
+    assert torch.equal(found, brute_force(points, k))
+    assert torch.equal(nearest(points, k, [0, n - 1, 0]), found[[0, n - 1, 0]])
+
+
+def test_a_point_is_never_its_own_neighbour_even_among_copies():
+    points = torch.zeros(6, 3)
+    for found in (nearest(points, 2), nearest(points, 2, list(range(6))), nearest(points, 5, [3])):
+        assert found.shape[1] == len(set(found[0].tolist()))
+    assert 3 not in nearest(points, 5, [3])
+    assert all(i not in row for i, row in enumerate(nearest(points, 2, list(range(6))).tolist()))
+
+
+@pytest.mark.parametrize("queries", [[], [-1], [6]])
+def test_nearest_refuses_bad_queries(queries):
+    with pytest.raises(ValueError, match="0–5"):
+        nearest(torch.rand(6, 3), 2, queries)
+
+
+def test_knn_accuracy_is_leave_one_out_by_majority():
+    points, labels = noise(80, 5, dtype=torch.float64), torch.arange(80) % 3
+    right = 0
+    for i, row in enumerate(brute_force(points, 7)):
+        right += int(labels[row].bincount(minlength=3).argmax() == labels[i])
+    assert knn_accuracy(points, labels, 7) == pytest.approx(right / 80)
+
+
+def test_knn_accuracy_closed_forms():
+    points = torch.tensor([[0.0], [1.0], [10.0], [11.0]])
+    assert knn_accuracy(points, torch.tensor([0, 0, 1, 1]), 1) == 1
+    assert knn_accuracy(points, torch.tensor([0, 1, 0, 1]), 1) == 0
+    assert knn_accuracy(points, torch.tensor([0, 0, 0, 1]), 3) == 0.75
+
+
+# ---------------------------------------------------------------- trustworthiness
+
+
+def slow_trustworthiness(points, placed, k):
+    """The formula of Venna and Kaski, rank by rank."""
+    n, near, far = len(points), brute_force(placed, k), brute_force(points, len(points) - 1)
+    excess = 0
+    for i in range(n):
+        for j in near[i].tolist():
+            excess += max(0, far[i].tolist().index(j) + 1 - k)
+    return 1 - 2 * excess / (n * k * (2 * n - 3 * k - 1))
+
+
+@given(st.integers(12, 40), st.integers(1, 5), st.integers(0, 1000))
+@settings(max_examples=20, deadline=None)
+def test_trustworthiness_equals_the_formula_and_scikit_learns(n, k, seed):
+    points, placed = noise(n, 9, seed, torch.float64), noise(n, 2, seed + 1, torch.float64)
+    ours = trustworthiness(points, placed, k)
+    assert ours == pytest.approx(slow_trustworthiness(points, placed, k), abs=1e-12)
+    theirs = sklearn.manifold.trustworthiness(points.numpy(), placed.numpy(), n_neighbors=k)
+    assert ours == pytest.approx(theirs, abs=1e-12)
+
+
+def test_trustworthiness_over_several_blocks_of_rows():
+    points, placed = noise(1203, 300), noise(1203, 2, seed=1)
+    placed[:, 0] += 0.2 * points[:, 0]
+    theirs = sklearn.manifold.trustworthiness(points.double().numpy(), placed.numpy(), n_neighbors=5)
+    assert trustworthiness(points, placed) == pytest.approx(theirs, abs=1e-6)
+
+
+def test_trustworthiness_of_the_points_themselves_is_1_and_far_from_the_origin_too():
+    points = noise(100, 2)
+    assert trustworthiness(points, points) == 1
+    far = noise(100, 20) + 1000
+    placed = noise(100, 2, seed=2)
+    exact = trustworthiness(far.double(), placed)
+    assert trustworthiness(far, placed) == pytest.approx(exact, abs=1e-3)
+
+
+def test_trustworthiness_refuses_other_numbers_of_points():
+    with pytest.raises(ValueError, match="places"):
+        trustworthiness(noise(20, 3), noise(19, 2))
+    with pytest.raises(ValueError, match="1–9"):
+        trustworthiness(noise(20, 3), noise(20, 2), 10)
+
+
+# ---------------------------------------------------------------- classes
+
+
+def test_class_contacts_count_neighbours_by_class():
+    points, labels = noise(50, 3, dtype=torch.float64), torch.arange(50) % 4
+    expected = torch.zeros(4, 4, dtype=torch.float64)
+    for i, row in enumerate(brute_force(points, 6)):
+        for j in row:
+            expected[labels[i], labels[j]] += 1
+    contacts = class_contacts(points, labels, 6)
+    torch.testing.assert_close(contacts, expected / expected.sum(1, keepdim=True))
+    torch.testing.assert_close(contacts.sum(1), torch.ones(4, dtype=torch.float64))
+
+
+def test_agreement_is_spearmans_correlation_over_pairs():
+    a, b = noise(7, 7, dtype=torch.float64), noise(7, 7, seed=1, dtype=torch.float64)
+    rows, columns = np.triu_indices(7, 1)
+    expected = spearmanr(((a + a.T)[rows, columns]).numpy(), ((b + b.T)[rows, columns]).numpy())
+    found = agreement(a, b)
+    assert found.pairs == 21
+    assert found.correlation == pytest.approx(expected.statistic)
+    assert 0.05 < found.p_value <= 1
+
+
+def test_agreement_tells_order_from_chance():
+    table = noise(9, 9, dtype=torch.float64)
+    same = agreement(table, 3 * table**3 + torch.eye(9) * 100)  # any rising function, any diagonal
+    opposite = agreement(table + table.T, -table - table.T)
+    assert opposite.correlation == pytest.approx(-1)
+    assert opposite.p_value == 1
+    assert agreement(table + table.T, (table + table.T) ** 3).correlation == pytest.approx(1)
+    assert agreement(table + table.T, (table + table.T) ** 3).p_value == pytest.approx(1e-4, rel=0.5)
+    assert same.correlation > 0.5
+
+
+def test_agreement_p_value_is_the_share_of_all_orders():
+    """With four classes all 24 orders can be tried."""
+    from itertools import permutations
+
+    a, b = noise(4, 4, seed=3, dtype=torch.float64), noise(4, 4, seed=4, dtype=torch.float64)
+    rows, columns = np.triu_indices(4, 1)
+    first = (a + a.T).numpy()
+    second = (b + b.T).numpy()
+
+    def correlation(order):
+        moved = second[np.ix_(order, order)]
+        return spearmanr(first[rows, columns], moved[rows, columns]).statistic
+
+    found = correlation([0, 1, 2, 3])
+    share = np.mean([correlation(list(order)) >= found - 1e-12 for order in permutations(range(4))])
+    assert agreement(a, b).p_value == pytest.approx(share, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "text"),
+    [
+        (torch.rand(5, 4), torch.rand(5, 4), "classes by classes"),
+        (torch.rand(5, 5), torch.rand(4, 4), "classes by classes"),
+        (torch.rand(3, 3), torch.rand(3, 3), "at least 4"),
+        (torch.full((5, 5), torch.nan), torch.rand(5, 5), "NaN"),
+        (torch.eye(5), torch.rand(5, 5), "equal"),
+    ],
+)
+def test_agreement_refuses_bad_tables(a, b, text):
+    with pytest.raises(ValueError, match=text):
+        agreement(a, b)
+
+
+@pytest.mark.parametrize("function", [knn_accuracy, class_contacts])
+@pytest.mark.parametrize(
+    ("points", "labels", "k", "error", "text"),
+    [
+        (torch.rand(8, 3), torch.zeros(7, dtype=torch.int64), 2, ValueError, "8 labels"),
+        (torch.rand(8, 3), torch.zeros(8), 2, ValueError, "whole numbers"),
+        (torch.rand(8, 3), torch.full((8,), -1), 2, ValueError, "from 0"),
+        (torch.rand(8, 3), torch.zeros(8, dtype=torch.int64), 8, ValueError, "1–7"),
+        (torch.rand(8, 3), torch.zeros(8, dtype=torch.int64), 0, ValueError, "1–7"),
+        (torch.rand(8), torch.zeros(8, dtype=torch.int64), 2, ValueError, "shape"),
+        (torch.zeros(8, 3, dtype=torch.uint8), torch.zeros(8, dtype=torch.int64), 2, TypeError, "floating"),
+        (torch.full((8, 3), math.inf), torch.zeros(8, dtype=torch.int64), 2, ValueError, "infinity"),
+    ],
+)
+def test_scores_of_classes_refuse_bad_input(function, points, labels, k, error, text):
+    with pytest.raises(error, match=text):
+        function(points, labels, k)
+
+
+def test_class_contacts_need_points_of_every_class():
+    with pytest.raises(ValueError, match="no points of class 1"):
+        class_contacts(torch.rand(4, 2), torch.tensor([0, 0, 2, 2]), 1)
