@@ -1,0 +1,58 @@
+"""The panel of lesson 02: one filter of any layer, network and age, with its weights and its spectrum."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import ipywidgets
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from lessons_lib.plots import size_name
+from lessons_lib.plots.filters import filter_browser
+from lessons_lib.widgets import panel
+
+
+def filter_panel(networks: Mapping[str, Mapping[str, Mapping[str, Tensor]]]) -> ipywidgets.VBox:
+    """Browse the filters of several networks by layer and age.
+
+    Args:
+        networks: filters (O, I, H, W), at least 2×2, by network, age ("after epoch 5", …) and layer; a network has
+            the same layers at every age, but each network its own ages.
+    """
+    layers = [
+        (f"{network}: {layer}, {size_name(filters)}", (network, layer))
+        for network, ages in networks.items()
+        for layer, filters in next(iter(ages.values())).items()
+    ]
+    layer = ipywidgets.Dropdown(options=layers, description="layer", layout={"width": "26em"})
+    age = ipywidgets.SelectionSlider(options=[""], description="age", layout={"width": "26em"})
+    number = ipywidgets.IntSlider(min=0, max=0, description="filter")
+
+    def fit(_: Any = None) -> None:
+        network, name = layer.value
+        ages = list(networks[network])
+        number.max = len(networks[network][ages[-1]][name]) - 1
+        if list(age.options) != ages:
+            age.options = ages
+            age.value = ages[-1]
+
+    # before the panel observes it, so that a new layer meets only ages and filters that it has
+    layer.observe(fit, names="value")
+    fit()
+
+    def draw(layer: tuple[str, str], age: str, number: int) -> Figure:
+        network, name = layer
+        ages = networks[network]
+        # while `fit` is at work the slider may still stand on another network's age
+        known = age if age in ages else list(ages)[-1]
+        return filter_browser(ages[known][name], number, title=f"{network}: {name}, {known}")
+
+    def alt(layer: tuple[str, str], age: str, number: int) -> str:
+        return (
+            f"Filter {number} of {layer[1]} of {layer[0]}, {age}, its weights as a picture and as numbers, "
+            "and the share of its energy in each cosine wave."
+        )
+
+    return panel(draw, alt, layer=layer, age=age, number=number)
