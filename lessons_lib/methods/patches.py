@@ -1,0 +1,516 @@
+"""What makes a channel answer: its maximally activating patches, and the parts its strongest activations cover.
+
+Two ways to read a unit from data alone. The first lists the positions of a data set where a channel answers most
+and cuts out what it saw there. The second, network dissection, marks the pixels where it answers strongly and
+compares them with masks of known parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lessons_lib.data.pictures import to_input
+from lessons_lib.methods.activations import recording
+from lessons_lib.methods.receptive_field import ReceptiveField
+
+GREY = 128  # fills what a crop shows beyond a unit's field or the picture
+_MOST_PARTS = 12  # the table of counts has 2**parts columns
+
+
+@dataclass(frozen=True)
+class TopActivations:
+    """The strongest activations of each channel, strongest first; all of shape (C, k), on the CPU.
+
+    Attributes:
+        values: the activations.
+        picture: index of the picture, int64.
+        row: row of the feature map, int64.
+        column: column of the feature map, int64.
+    """
+
+    values: Tensor
+    picture: Tensor
+    row: Tensor
+    column: Tensor
+
+
+@torch.no_grad()
+def top_activations(
+    model: nn.Module,
+    images: Tensor,
+    layer: str,
+    k: int = 9,
+    *,
+    transform: Callable[[Tensor], Tensor] = to_input,
+    batch_size: int = 100,
+    per_picture: bool = True,
+    channels: Sequence[int] | None = None,
+) -> TopActivations:
+    """The k strongest activations of every channel of a layer over a data set, in one pass.
+
+    Only the best so far and one batch are held, however large the data set. Of equal activations, the one in the
+    earlier picture comes first, then the one higher up, then the one to the left: as a stable sort has it.
+
+    Args:
+        model: any network; it is run in evaluation mode on the device it is on.
+        images: uint8, shape (N, 3, H, W).
+        layer: name of a layer that gives feature maps (N, C, h, w).
+        k: how many to keep for each channel.
+        transform: turns uint8 pictures into the model's input.
+        batch_size: pictures run at a time; the result does not depend on it.
+        per_picture: whether a picture may appear only once for a channel, with its strongest position, so that
+            the patches differ.
+        channels: the channels wanted, in the order wanted; default: all.
+
+    Raises:
+        TypeError: if the pictures are not uint8.
+        ValueError: for an unknown layer or channel, a layer that gives no feature maps, fewer pictures (or
+            positions) than ``k``, or NaN among the activations.
+
+    Source: the selection of M. Zeiler and R. Fergus, "Visualizing and Understanding Convolutional Networks",
+    ECCV 2014, figure 2.
+    """
+    _check_pictures(images)
+    if k < 1:
+        raise ValueError(f"k must be at least 1, not {k}")
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    best: _Best | None = None
+    done = 0
+    with recording(model, [layer]) as outputs:
+        for batch in images.split(batch_size):
+            model(transform(batch.to(device)).contiguous(memory_format=torch.channels_last))
+            maps = _chosen(outputs[layer], layer, channels)
+            best = _better(best, _contenders(maps, best, k, per_picture), k, done)
+            done += len(batch)
+    assert best is not None
+    if best.values.shape[1] < k:
+        raise ValueError(
+            f"there are only {best.values.shape[1]} {'pictures' if per_picture else 'positions'} to choose k = {k} from"
+        )
+    width = maps.shape[3]
+    return TopActivations(
+        best.values.cpu(), best.picture.cpu(), best.position.cpu() // width, best.position.cpu() % width
+    )
+
+
+@dataclass(frozen=True)
+class _Best:
+    """The best so far: activations, pictures and positions (row · width + column), each (C, up to k)."""
+
+    values: Tensor
+    picture: Tensor
+    position: Tensor
+
+
+@dataclass(frozen=True)
+class _Contenders:
+    """Activations of one batch that may be among the best, in the order of pictures and positions; each (M,)."""
+
+    values: Tensor
+    channel: Tensor
+    picture: Tensor
+    position: Tensor
+
+
+def _chosen(maps: Tensor, layer: str, channels: Sequence[int] | None) -> Tensor:
+    if maps.ndim != 4:
+        raise ValueError(
+            f"layer {layer!r} gives shape {tuple(maps.shape)}: choose one that gives feature maps (N, C, h, w)"
+        )
+    if channels is None:
+        return maps
+    if not len(channels) or not all(0 <= channel < maps.shape[1] for channel in channels):
+        raise ValueError(f"channels of {layer!r} must be some of 0–{maps.shape[1] - 1}, not {list(channels)}")
+    return maps[:, list(channels)]
+
+
+def _contenders(maps: Tensor, best: _Best | None, k: int, per_picture: bool) -> _Contenders:
+    """What of a batch may enter the best: nothing at or below the worst of these, nor below the batch's own k-th."""
+    peaks = maps.amax((2, 3), keepdim=True)
+    if torch.isnan(peaks).any():
+        raise ValueError("the activations hold NaN: look for NaN in the weights or in what transform gives")
+    scores = peaks if per_picture else maps
+    if best is None or best.values.shape[1] < k:
+        by_channel = scores.transpose(0, 1).flatten(1)
+        kth = by_channel.topk(min(k, by_channel.shape[1])).values[:, -1]
+        chosen = scores >= kth[:, None, None]
+    else:
+        chosen = scores > best.values[:, -1, None, None]
+    picture, channel, row, column = chosen.nonzero(as_tuple=True)
+    values = scores[picture, channel, row, column]
+    position = row * maps.shape[3] + column
+    if per_picture:
+        # where the peak is matters only for the few that may enter; argmax gives the first of equals
+        position = maps[picture, channel].flatten(1).argmax(1)
+    return _Contenders(values, channel, picture, position)
+
+
+def _better(best: _Best | None, new: _Contenders, k: int, done: int) -> _Best:
+    """The k best of each channel among the best so far and a batch's contenders."""
+    values, channel, picture, position = new.values, new.channel, new.picture + done, new.position
+    if best is not None:  # first, since of equals the earlier picture wins
+        owner = torch.arange(len(best.values), device=values.device).repeat_interleave(best.values.shape[1])
+        values, channel = torch.cat([best.values.flatten(), values]), torch.cat([owner, channel])
+        picture = torch.cat([best.picture.flatten(), picture])
+        position = torch.cat([best.position.flatten(), position])
+    order = values.argsort(descending=True, stable=True)
+    order = order[channel[order].argsort(stable=True)]
+    counts = channel.bincount()
+    rank = torch.arange(len(order), device=values.device) - (counts.cumsum(0) - counts)[channel[order]]
+    kept = order[rank < k]
+    shape = (len(counts), -1)
+    return _Best(values[kept].view(shape), picture[kept].view(shape), position[kept].view(shape))
+
+
+def crop(image: Tensor, field: ReceptiveField, row: int, column: int) -> Tensor:
+    """What the unit at ``row``, ``column`` sees of a picture.
+
+    The crop has the size of the field (or the picture's, where the field is larger), so that crops of one layer
+    fit beside each other. Pixels that the unit cannot see, since they lie outside the picture or (where the
+    field is larger) outside the field, are grey.
+
+    Args:
+        image: uint8, shape (3, H, W).
+        field: the layer's field, of :func:`lessons_lib.methods.receptive_field.fields`.
+        row: row of the feature map.
+        column: column of the feature map.
+
+    Returns:
+        uint8, shape (3, h, w).
+
+    Raises:
+        TypeError: if the picture is not uint8.
+        ValueError: if it does not have the size that ``field`` was computed for, or there is no such position.
+    """
+    _check_pictures(image[None])
+    if tuple(image.shape[1:]) != field.picture:
+        raise ValueError(
+            f"the field is that of pictures of {field.picture[0]}×{field.picture[1]}, "
+            f"not {image.shape[1]}×{image.shape[2]}: call fields with this size"
+        )
+    box, window = field.box(row, column), field.window(row, column)
+    height, width = (min(a, b) for a, b in zip(field.size, field.picture, strict=True))
+    top = window.top if field.size[0] <= field.picture[0] else 0
+    left = window.left if field.size[1] <= field.picture[1] else 0
+    patch = torch.full((3, height, width), GREY, dtype=torch.uint8, device=image.device)
+    patch[:, box.top - top : box.bottom - top, box.left - left : box.right - left] = image[
+        :, box.top : box.bottom, box.left : box.right
+    ]
+    return patch
+
+
+def crops(images: Tensor, top: TopActivations, channel: int, field: ReceptiveField) -> Tensor:
+    """The patches of a channel's top activations, strongest first.
+
+    Args:
+        images: the pictures that ``top`` was found in, uint8, shape (N, 3, H, W).
+        top: what :func:`top_activations` returned.
+        channel: a row of ``top``.
+        field: the layer's field.
+
+    Returns:
+        uint8, shape (k, 3, h, w); see :func:`crop`.
+
+    Raises:
+        ValueError: if there is no such channel, or the pictures do not fit.
+    """
+    if not 0 <= channel < len(top.values):
+        raise ValueError(f"channel must be in 0–{len(top.values) - 1}, not {channel}")
+    if int(top.picture.max()) >= len(images):
+        raise ValueError(
+            f"these are {len(images)} pictures, too few: pass those that top_activations was given"
+        )
+    places = torch.stack([top.picture[channel], top.row[channel], top.column[channel]], dim=1).tolist()
+    return torch.stack([crop(images[picture], field, row, column) for picture, row, column in places])
+
+
+def _check_pictures(images: Tensor) -> None:
+    if images.dtype != torch.uint8:
+        raise TypeError(f"pictures must be uint8 in 0–255, not {images.dtype}")
+    if images.ndim != 4 or images.shape[1] != 3 or not images.numel():
+        raise ValueError(f"need pictures of shape (N, 3, H, W), at least one, not {tuple(images.shape)}")
+
+
+def enlarge(maps: Tensor, field: ReceptiveField) -> Tensor:
+    """Feature maps at the size of the picture, by bilinear interpolation.
+
+    Each unit's value stands at the centre of its receptive field, as in network dissection; beyond the outermost
+    centres it is repeated. (Plain resizing spreads the units evenly instead, which is wrong by some pixels
+    where padding is not symmetric.)
+
+    Args:
+        maps: shape (N, C, h, w).
+        field: the layer's field.
+
+    Returns:
+        Shape (N, C, H, W).
+
+    Raises:
+        ValueError: if the maps do not have the positions of the field.
+    """
+    positions = (len(field.rows), len(field.columns))
+    if maps.ndim != 4 or tuple(maps.shape[2:]) != positions:
+        raise ValueError(
+            f"the field has {positions[0]}×{positions[1]} positions, the maps shape {tuple(maps.shape)}: "
+            "call fields with the size of the pictures they were made from"
+        )
+    down, across = (
+        _interpolation(
+            positions[i], field.picture[i], field.offset[i] + field.size[i] / 2, field.stride[i]
+        ).to(maps)
+        for i in (0, 1)
+    )
+    return down @ maps @ across.T
+
+
+def _interpolation(positions: int, pixels: int, first: float, stride: int) -> Tensor:
+    """Weights (pixels, positions) of linear interpolation between units centred at ``first`` + i · ``stride``."""
+    where = ((torch.arange(pixels) + 0.5 - first) / max(stride, 1)).clamp(0, positions - 1)
+    return (1 - (where[:, None] - torch.arange(positions)).abs()).clamp(min=0)
+
+
+def levels(maps: Tensor, quantile: float) -> Tensor:
+    """The level that each channel exceeds at a share of at most ``quantile`` of its positions.
+
+    Args:
+        maps: feature maps over a data set, shape (N, C, h, w).
+        quantile: between 0 and 1, such as 0.005 in network dissection.
+
+    Returns:
+        Shape (C,).
+
+    Raises:
+        ValueError: for another shape or quantile, or NaN.
+    """
+    if maps.ndim != 4 or not maps.numel():
+        raise ValueError(
+            f"need feature maps of shape (N, C, h, w), at least one, not of shape {tuple(maps.shape)}"
+        )
+    if not 0 < quantile < 1:
+        raise ValueError(f"quantile must lie between 0 and 1, not {quantile}")
+    if torch.isnan(maps).any():
+        raise ValueError("the feature maps hold NaN")
+    by_channel = maps.transpose(0, 1).flatten(1)
+    count = by_channel.shape[1]
+    return by_channel.kthvalue(count - int(quantile * count), dim=1).values
+
+
+def unit_mask(maps: Tensor, field: ReceptiveField, channel: int, quantile: float) -> Tensor:
+    """Where a channel answers strongly: the pixels at which its enlarged map lies above its level.
+
+    Args:
+        maps: a layer's feature maps over a data set, shape (N, C, h, w).
+        field: the layer's field.
+        channel: 0 to C − 1.
+        quantile: share of positions above the level, see :func:`levels`.
+
+    Returns:
+        bool, shape (N, H, W).
+
+    Raises:
+        ValueError: if there is no such channel, or as for :func:`levels` and :func:`enlarge`.
+
+    Source: D. Bau et al., "Network Dissection", CVPR 2017, figure 3.
+    """
+    if maps.ndim == 4 and not 0 <= channel < maps.shape[1]:
+        raise ValueError(f"channel must be in 0–{maps.shape[1] - 1}, not {channel}")
+    one = maps[:, channel : channel + 1]
+    return (enlarge(one, field) > levels(one, quantile)[:, None, None])[:, 0]
+
+
+@dataclass(frozen=True)
+class Dissection:
+    """How well each channel's strongest activations cover each part of the pictures.
+
+    Attributes:
+        parts: names of the parts.
+        overlap: intersection over union of a channel's mask and the part's, over the data set, (C, P), in 0–1.
+        bar: for each part, what the best of all channels reaches by chance, shape (P,): see :func:`chance`.
+    """
+
+    parts: tuple[str, ...]
+    overlap: Tensor
+    bar: Tensor
+
+    @property
+    def part(self) -> Tensor:
+        """Each channel's part, an index: of those it covers better than chance, the one it covers best; else −1."""
+        beating = self.overlap.where(self.overlap > self.bar, -1.0)
+        best, part = beating.max(1)
+        return part.where(best >= 0, -1)
+
+    @property
+    def detectors(self) -> dict[str, int]:
+        """How many channels answer to each part."""
+        return {name: int((self.part == i).sum()) for i, name in enumerate(self.parts)}
+
+
+class UnitMasks:
+    """The pixels that a layer's channels mark: where the enlarged map lies above the channel's level.
+
+    Few pixels are marked, so only they are kept.
+
+    Args:
+        maps: feature maps over a data set, shape (N, C, h, w).
+        field: the layer's field.
+        quantile: share of positions above a channel's level, see :func:`levels`.
+
+    Raises:
+        ValueError: as for :func:`levels` and :func:`enlarge`.
+
+    Source: D. Bau et al., "Network Dissection", CVPR 2017, section 2.
+    """
+
+    def __init__(self, maps: Tensor, field: ReceptiveField, quantile: float) -> None:
+        self.levels = levels(maps, quantile)
+        self._pictures, self._size = len(maps), field.picture
+        pixels = field.picture[0] * field.picture[1]
+        at_once = max(1, 2**24 // (maps.shape[1] * pixels))
+        marked = [
+            (enlarge(part, field) > self.levels[:, None, None]).transpose(0, 1).flatten(1).nonzero()
+            + torch.tensor([0, start * at_once * pixels])
+            for start, part in enumerate(maps.split(at_once))
+        ]
+        channel, pixel = torch.cat(marked).unbind(1)
+        self._channel, self._pixel = channel.int().numpy(), pixel.numpy().copy()  # without the other column
+
+    def overlap(self, masks: Tensor) -> Tensor:
+        """Intersection over union with each part, over the data set.
+
+        Args:
+            masks: bool, shape (N, P, H, W), one mask for each part of each picture.
+
+        Returns:
+            Shape (C, P), in 0–1; 0 where channel and part are both empty.
+
+        Raises:
+            TypeError: if the masks are not bool.
+            ValueError: if they do not fit the pictures.
+        """
+        return self._overlap(self._codes(masks), masks.shape[1])
+
+    def chance(self, masks: Tensor, shuffles: int = 99, seed: int = 0) -> Tensor:
+        """What the best of all channels reaches when each picture's masks are dealt to another picture.
+
+        The greatest of ``shuffles`` maxima over the channels: a part that a channel covers better than this, it
+        covers better than chance at a family-wise level of 1 / (``shuffles`` + 1) over all channels. The masks
+        keep their usual places, so knowing where parts lie in most pictures is not enough.
+
+        Args:
+            masks: as for :meth:`overlap`.
+            shuffles: how many times the masks are dealt.
+            seed: of the dealing.
+
+        Returns:
+            Shape (P,), in 0–1.
+
+        Raises:
+            TypeError: if the masks are not bool.
+            ValueError: if they do not fit the pictures, or for fewer than one shuffle or two pictures.
+
+        Source: P. Westfall and S. Young, "Resampling-Based Multiple Testing", 1993: the maximum statistic.
+        """
+        if shuffles < 1 or self._pictures < 2:
+            raise ValueError(
+                f"need a shuffle and two pictures, not {shuffles} shuffles of {self._pictures} pictures"
+            )
+        codes = self._codes(masks).reshape(self._pictures, -1)
+        generator = np.random.default_rng(seed)
+        best = torch.zeros(masks.shape[1], dtype=torch.float64)
+        for _ in range(shuffles):
+            # a random cycle through the pictures: none keeps its own masks
+            cycle = generator.permutation(self._pictures)
+            dealt = np.empty_like(codes)
+            dealt[cycle] = codes[np.roll(cycle, 1)]
+            best = torch.maximum(best, self._overlap(dealt.ravel(), masks.shape[1]).amax(0))
+        return best
+
+    def _codes(self, masks: Tensor) -> np.ndarray:
+        """For every pixel the parts it belongs to, one bit each: one table of counts then serves all parts."""
+        if masks.dtype != torch.bool:
+            raise TypeError(f"masks must be bool, not {masks.dtype}")
+        if masks.ndim != 4 or masks.shape[0] != self._pictures or tuple(masks.shape[2:]) != self._size:
+            raise ValueError(
+                f"need masks of shape ({self._pictures}, parts, {self._size[0]}, {self._size[1]}), "
+                f"not {tuple(masks.shape)}"
+            )
+        if not 1 <= masks.shape[1] <= _MOST_PARTS:
+            raise ValueError(f"need 1 to {_MOST_PARTS} parts, not {masks.shape[1]}")
+        bits = 1 << torch.arange(masks.shape[1], dtype=torch.int16)
+        return (masks * bits[:, None, None]).sum(1, dtype=torch.int16).flatten().numpy()
+
+    def _overlap(self, codes: np.ndarray, parts: int) -> Tensor:
+        channels = len(self.levels)
+        counts = np.bincount((self._channel << parts) + codes[self._pixel], minlength=channels << parts)
+        holds = (np.arange(1 << parts)[:, None] >> np.arange(parts)) & 1  # (codes, parts)
+        shared = counts.reshape(channels, -1) @ holds
+        marked = counts.reshape(channels, -1).sum(1, keepdims=True)
+        area = np.bincount(codes, minlength=1 << parts) @ holds
+        return torch.from_numpy(shared / np.maximum(marked + area - shared, 1))
+
+
+def dissect(
+    maps: Tensor,
+    field: ReceptiveField,
+    masks: Tensor,
+    parts: Sequence[str],
+    *,
+    quantile: float = 0.01,
+    shuffles: int = 99,
+    seed: int = 0,
+) -> Dissection:
+    """Which channel answers to which part.
+
+    Args:
+        maps: a layer's feature maps over a data set, shape (N, C, h, w).
+        field: the layer's field.
+        masks: bool, shape (N, P, H, W).
+        parts: the name of each part.
+        quantile: share of its positions at which a channel counts as strongly active.
+        shuffles: how many times chance is tried, see :meth:`UnitMasks.chance`.
+        seed: of those.
+
+    Raises:
+        TypeError: if the masks are not bool.
+        ValueError: if shapes or names do not fit, for NaN, or a number out of range.
+
+    Source: D. Bau et al., "Network Dissection", CVPR 2017; with chance measured instead of their fixed bar of 0.04.
+    """
+    if masks.ndim != 4 or masks.shape[1] != len(parts):
+        raise ValueError(
+            f"masks of shape {tuple(masks.shape)} do not have one mask for each of {list(parts)}"
+        )
+    units = UnitMasks(maps, field, quantile)
+    return Dissection(tuple(parts), units.overlap(masks), units.chance(masks, shuffles, seed))
+
+
+def rotation(channels: int, seed: int) -> Tensor:
+    """As many random directions in a layer's space of channels as it has channels, orthogonal to each other.
+
+    A random rotation (uniform over all of them, reflections included). It keeps all distances, so a classifier
+    could read the rotated maps as well as the channels. As the weights of a 1×1 convolution, ``rotation(…)[:, :,
+    None, None]`` turns directions into channels.
+
+    Args:
+        channels: how many, at least 1.
+        seed: of the rotation.
+
+    Returns:
+        float32, shape (channels, channels): a direction each row.
+
+    Raises:
+        ValueError: for no channels.
+
+    Source: D. Bau et al., "Network Dissection", CVPR 2017, section 3.2.
+    """
+    if channels < 1:
+        raise ValueError(f"a rotation needs at least one channel, not {channels}")
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(channels, channels, generator=generator, dtype=torch.float64)
+    directions, upper = torch.linalg.qr(noise)
+    return (directions * upper.diagonal().sign()).float()  # without the signs, not uniform (Mezzadri 2007)

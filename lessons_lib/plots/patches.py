@@ -1,0 +1,280 @@
+"""Figures of what units see: receptive fields, patches that excite them, the pixels they mark, the parts they cover."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from scipy.stats import t as student
+from torch import Tensor
+
+from lessons_lib.methods.patches import Dissection, TopActivations, crops, unit_mask
+from lessons_lib.methods.receptive_field import Box, ReceptiveField
+from lessons_lib.plots import ACTIVATION, PROBABILITY, as_image
+
+_CENTRE, _CORNER = "#E69F00", "#56B4E9"  # the unit in the middle of a map, the unit in its corner
+
+
+def field_boxes(image: Tensor, fields: Mapping[str, ReceptiveField]) -> Figure:
+    """The receptive fields of two units of each layer on a picture: one in the middle, one in the corner.
+
+    Solid lines: what the unit sees of the picture. Dashed: its field with the padding.
+
+    Args:
+        image: uint8, shape (3, H, W).
+        fields: by layer, for pictures of this size.
+    """
+    figure, axes = plt.subplots(1, len(fields), figsize=(2.1 * len(fields), 2.6), squeeze=False)
+    height, width = image.shape[1:]
+    for axis, (layer, field) in zip(axes[0], fields.items(), strict=True):
+        axis.imshow(as_image(image), extent=(0, width, height, 0))
+        rows, columns = len(field.rows), len(field.columns)
+        for (row, column), colour in (((0, 0), _CORNER), ((rows // 2, columns // 2), _CENTRE)):
+            _outline(axis, field.window(row, column), colour, "--")
+            _outline(axis, field.box(row, column), colour, "-")
+        axis.set(xlim=(-0.5 * width, 1.3 * width), ylim=(1.3 * height, -0.5 * height))
+        axis.set_title(f"{layer}: {rows}×{columns} units\nfield {field.size[0]}×{field.size[1]}", fontsize=9)
+        axis.axis("off")
+    return figure
+
+
+def _outline(axis: Axes, box: Box, colour: str, style: str) -> None:
+    axis.add_patch(
+        Rectangle(
+            (box.left, box.top),
+            box.width,
+            box.height,
+            fill=False,
+            edgecolor=colour,
+            linestyle=style,
+            linewidth=1.8 if style == "-" else 1.0,
+        )
+    )
+
+
+def influences(maps: Mapping[str, Tensor], boxes: Mapping[str, Box]) -> Figure:
+    """How much each pixel moves the unit in the middle of each layer, and its field as a box.
+
+    Each map has its own colour scale, from 0 to its greatest value.
+
+    Args:
+        maps: by layer, of :func:`lessons_lib.methods.receptive_field.influence`.
+        boxes: the unit's field by layer.
+    """
+    figure, axes = plt.subplots(1, len(maps), figsize=(2.1 * len(maps), 2.5), squeeze=False)
+    for axis, (layer, values) in zip(axes[0], maps.items(), strict=True):
+        height, width = values.shape
+        axis.imshow(values.numpy(), cmap=ACTIVATION, vmin=0, extent=(0, width, height, 0))
+        _outline(axis, boxes[layer], _CENTRE, "-")
+        axis.set_title(f"{layer}: sees {boxes[layer].height}×{boxes[layer].width}", fontsize=9)
+        axis.axis("off")
+    return figure
+
+
+def patch_sheet(patches: Tensor) -> np.ndarray:
+    """Patches in a square grid with white lines between, as one picture.
+
+    Small ones are enlarged by a whole factor, to 24 pixels or more.
+
+    Args:
+        patches: uint8, shape (k, 3, h, w).
+
+    Returns:
+        uint8, shape (H, W, 3).
+
+    Raises:
+        ValueError: for another shape.
+    """
+    if patches.ndim != 4 or not patches.numel():
+        raise ValueError(f"need patches of shape (k, 3, h, w), at least one, not {tuple(patches.shape)}")
+    factor = max(1, -(-24 // patches.shape[2]))
+    tiles = patches.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
+    side = int(np.ceil(np.sqrt(len(tiles))))
+    line = max(1, tiles.shape[2] // 16)
+    height, width = tiles.shape[2] + line, tiles.shape[3] + line
+    sheet = np.full((side * height - line, side * width - line, 3), 255, dtype=np.uint8)
+    for i, tile in enumerate(tiles):
+        top, left = (i // side) * height, (i % side) * width
+        sheet[top : top + tiles.shape[2], left : left + tiles.shape[3]] = as_image(tile)
+    return sheet
+
+
+def patch_grids(rows: Mapping[str, Mapping[str, Tensor]], *, size: float = 1.5) -> Figure:
+    """Top patches of several channels, a row for each layer (or kind of unit).
+
+    Args:
+        rows: by row name, then by channel name, patches (k, 3, h, w), strongest first; as many channels a row.
+        size: side of a channel's grid in inches.
+    """
+    columns = max(len(row) for row in rows.values())
+    figure, axes = plt.subplots(
+        len(rows), columns, figsize=(columns * size, len(rows) * (size + 0.25)), squeeze=False
+    )
+    for line, (name, row) in zip(axes, rows.items(), strict=True):
+        for axis, (title, patches) in zip(line, row.items(), strict=True):
+            axis.imshow(patch_sheet(patches))
+            axis.set_title(title, fontsize=8)
+            axis.set(xticks=[], yticks=[])
+            axis.spines[:].set_visible(False)
+        line[0].set_ylabel(name, fontsize=9)
+    return figure
+
+
+def marked_pictures(
+    images: Tensor, marked: Tensor, titles: Sequence[str] = (), *, columns: int = 8
+) -> Figure:
+    """Pictures that are dark except where a unit answers strongly.
+
+    Args:
+        images: uint8, shape (N, 3, H, W).
+        marked: bool, shape (N, H, W).
+        titles: one for each picture, or none.
+        columns: pictures in a row.
+
+    Raises:
+        ValueError: if there are not as many masks, or titles, as pictures.
+    """
+    if len(images) != len(marked) or not len(images) or len(titles) not in {0, len(images)}:
+        raise ValueError(
+            f"{len(images)} pictures need as many masks and titles (or no titles), not {len(marked)} and {len(titles)}"
+        )
+    columns = min(columns, len(images))
+    rows = -(-len(images) // columns)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(1.3 * columns, rows * (1.55 if titles else 1.3)), squeeze=False
+    )
+    for axis in axes.flat:
+        axis.axis("off")
+    for i, (axis, image) in enumerate(zip(axes.flat, images, strict=False)):
+        _draw_marked(axis, image, marked[i])
+        if titles:
+            axis.set_title(titles[i], fontsize=9)
+    return figure
+
+
+def _draw_marked(axis: Axes, image: Tensor, marked: Tensor) -> None:
+    axis.imshow(as_image(torch.where(marked, image, image // 4)))
+    if marked.any() and not marked.all():
+        axis.contour(marked.numpy(), levels=[0.5], colors="#E69F00", linewidths=1.2)
+
+
+def part_table(dissection: Dissection, *, best: int = 4, title: str = "") -> Figure:
+    """How well channels cover parts: for each part its best channels, as a heat map.
+
+    A number stands where a channel covers a part better than chance, in a frame if it is the channel's own part.
+
+    Args:
+        dissection: of :func:`lessons_lib.methods.patches.dissect`.
+        best: channels shown for each part; one that is among the best of two parts is shown once.
+        title: over the figure.
+    """
+    overlap, part = dissection.overlap, dissection.part
+    channels: list[int] = []
+    for column in overlap.T:
+        ranked = column.argsort(descending=True, stable=True).tolist()
+        channels += [channel for channel in ranked[:best] if channel not in channels]
+    shown = overlap[channels].T
+    figure, axis = plt.subplots(figsize=(1.9 + 0.42 * len(channels), 0.9 + 0.42 * len(dissection.parts)))
+    drawn = axis.imshow(shown.numpy(), cmap=PROBABILITY, vmin=0, aspect="auto")
+    names = [
+        f"{name} (chance {bar:.3f})"
+        for name, bar in zip(dissection.parts, dissection.bar.tolist(), strict=True)
+    ]
+    axis.set(
+        xticks=range(len(channels)),
+        yticks=range(len(names)),
+        yticklabels=names,
+        xlabel="channel",
+        title=title,
+    )
+    axis.set_xticklabels([str(channel) for channel in channels], fontsize=8)
+    for row, column in (shown > dissection.bar[:, None]).nonzero().tolist():
+        value = shown[row, column].item()
+        colour = "black" if value > 0.6 * shown.max() else "white"
+        axis.text(column, row, f"{value:.2f}"[1:], ha="center", va="center", color=colour, fontsize=8)
+        if part[channels[column]] == row:
+            frame = Rectangle(
+                (column - 0.47, row - 0.47), 0.94, 0.94, fill=False, edgecolor=_CENTRE, linewidth=1.8
+            )
+            axis.add_patch(frame)
+    figure.colorbar(drawn, ax=axis, label="overlap (IoU)")
+    return figure
+
+
+def basis(measured: Mapping[str, tuple[float, Sequence[float]]], *, title: str, ylabel: str) -> Figure:
+    """One number for the units of each layer, and the same number for random rotations of it.
+
+    Args:
+        measured: by layer: the units' number, and those of the rotations, at least two.
+        title: what is shown.
+        ylabel: the unit.
+    """
+    figure, axis = plt.subplots(figsize=(1.6 + 1.1 * len(measured), 3))
+    for i, (units, rotations) in enumerate(measured.values()):
+        mean, half = mean_interval(rotations)
+        axis.plot([i + 0.12] * len(rotations), rotations, "o", color="0.6", markersize=4)
+        axis.errorbar(i + 0.26, mean, half, color="black", marker="s", markersize=4, capsize=3, linestyle="")
+        axis.plot(i - 0.12, units, "D", color="#0072B2", markersize=7)
+    axis.plot([], [], "D", color="#0072B2", label="the units")
+    axis.plot([], [], "o", color="0.6", label="random rotations")
+    axis.plot([], [], "s", color="black", label="their mean, 95 % interval")
+    axis.set(title=title, ylabel=ylabel, xticks=range(len(measured)), xticklabels=list(measured))
+    axis.set_xlim(-0.5, len(measured) - 0.4)
+    axis.set_ylim(0, 1.1 * max(max(units, *rotations) for units, rotations in measured.values()))
+    axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float]:
+    """The mean of independent measurements, and half the width of its 95 % confidence interval (Student's t).
+
+    Raises:
+        ValueError: for fewer than two.
+    """
+    if len(values) < 2:
+        raise ValueError("an interval needs at least two measurements")
+    spread = float(np.std(values, ddof=1)) / len(values) ** 0.5
+    return float(np.mean(values)), float(student.ppf(0.975, len(values) - 1)) * spread
+
+
+def unit_page(
+    patches: tuple[Tensor, TopActivations, ReceptiveField],
+    scenes: tuple[Tensor, Tensor, ReceptiveField],
+    channel: int,
+    quantile: float,
+    title: str = "",
+) -> Figure:
+    """One channel: its top patches, and the pixels it marks in the scenes where it answers most.
+
+    Args:
+        patches: pictures (uint8, (N, 3, H, W)), the layer's top activations in them, its field there.
+        scenes: other pictures, the layer's feature maps of them (M, C, h, w), its field there.
+        channel: which.
+        quantile: share of its positions above the level that counts as strong.
+        title: over the figure.
+
+    Raises:
+        ValueError: if there is no such channel, or the quantile does not lie between 0 and 1.
+    """
+    images, top, field = patches
+    pictures, maps, scene_field = scenes
+    marked = unit_mask(maps, scene_field, channel, quantile)
+    strongest = maps[:, channel].amax((1, 2)).argsort(descending=True, stable=True)[:8].tolist()
+    figure = plt.figure(figsize=(10, 3.4))
+    grid = figure.add_gridspec(2, 6, width_ratios=(1, 1, 1, 1, 1, 1))
+    left = figure.add_subplot(grid[:, :2])
+    left.imshow(patch_sheet(crops(images, top, channel, field)))
+    left.set_title(f"its {top.values.shape[1]} strongest patches", fontsize=9)
+    left.axis("off")
+    for i, scene in enumerate(strongest):
+        axis = figure.add_subplot(grid[i // 4, 2 + i % 4])
+        _draw_marked(axis, pictures[scene], marked[scene])
+        axis.axis("off")
+    if title:
+        figure.suptitle(title, fontsize=11)
+    return figure
