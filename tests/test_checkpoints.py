@@ -6,7 +6,7 @@ from torch import nn
 
 from lessons_lib import course
 from lessons_lib.models import checkpoints
-from lessons_lib.models.small_cnn import SmallCNN
+from lessons_lib.recipes import RECIPES
 
 
 def network(width=4):
@@ -76,14 +76,18 @@ def test_a_full_disk_leaves_the_previous_file(shelf, monkeypatch):
     assert checkpoints.file("tiny", 3).read_bytes() == before
 
 
-def test_shipped_networks_fit_and_learned():
-    assert checkpoints.epochs("small_cnn_cifar10") == (0, 1, 2, 5, 10, 20)
-    accuracies = [checkpoints.test_accuracy("small_cnn_cifar10", e) for e in (0, 1, 2, 5, 10, 20)]
+@pytest.mark.parametrize(
+    ("name", "epochs", "least"),
+    [("small_cnn_cifar10", (0, 1, 2, 5, 10, 20), 0.85), ("zfnet_cifar10", (0, 1, 2, 4, 8, 12, 16), 0.80)],
+)
+def test_shipped_networks_fit_and_learned(name, epochs, least):
+    assert checkpoints.epochs(name) == epochs
+    accuracies = [checkpoints.test_accuracy(name, epoch) for epoch in epochs]
     assert accuracies == sorted(accuracies)
     assert accuracies[0] < 0.2
-    assert accuracies[-1] >= 0.85
-    for epoch in (0, 20):
-        checkpoints.restore(SmallCNN(), "small_cnn_cifar10", epoch)
+    assert accuracies[-1] >= least
+    for epoch in epochs:
+        checkpoints.restore(RECIPES[name].build(), name, epoch)
 
 
 def test_shipped_networks_stay_small():

@@ -22,7 +22,7 @@ from lessons_lib.data import __main__ as command_line
 from lessons_lib.data import archives, cifar10
 from lessons_lib.data.archives import REGISTRY, Layout
 from lessons_lib.models import checkpoints
-from lessons_lib.models.small_cnn import SmallCNN
+from lessons_lib.recipes import RECIPES
 
 EACH = {"train": 3, "test": 2}  # pictures of each class in the small copies
 
@@ -319,8 +319,10 @@ def test_the_real_cifar10(real, no_decoding, split, each):
 
 
 @pytest.mark.archives
-def test_the_shipped_network_is_as_good_as_it_says(real, monkeypatch):
+@pytest.mark.parametrize("name", checkpoints.names())
+def test_the_shipped_networks_are_as_good_as_they_say(real, monkeypatch, name):
     monkeypatch.setattr(training, "fast_bfloat16", lambda device: False)
-    network = checkpoints.restore(SmallCNN(), "small_cnn_cifar10")
-    measured = training.accuracy(network, cifar10.load("test"))
-    assert measured == pytest.approx(checkpoints.test_accuracy("small_cnn_cifar10"), abs=0.002)
+    recipe = RECIPES[name]
+    network = checkpoints.restore(recipe.build(), name)
+    measured = training.accuracy(network, cifar10.load("test"), transform=recipe.phases[-1].transform)
+    assert measured == pytest.approx(checkpoints.test_accuracy(name), abs=0.002)

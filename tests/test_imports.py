@@ -35,6 +35,7 @@ from lessons_lib import course
 from lessons_lib.data import critters, digits, photos
 from lessons_lib.models import checkpoints, imagenet
 from lessons_lib.models.small_cnn import SmallCNN
+from lessons_lib.models.zfnet import SmallZFNet
 
 assert not course.setup("quick").full
 critters.generate(2)
@@ -43,6 +44,7 @@ photos.photo("chelsea")
 photos.textures(2)
 photos.views(2)
 checkpoints.restore(SmallCNN(), "small_cnn_cifar10")
+checkpoints.restore(SmallZFNet(), "zfnet_cifar10")
 imagenet.load()
 """
 
