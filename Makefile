@@ -10,10 +10,10 @@ unexport PYTHONDONTWRITEBYTECODE
 export MSYS_NO_PATHCONV := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install lab test course refresh bench lint lock
+.PHONY: help install lab test test-browser course refresh bench lint lock
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
 install: $(INSTALLED) ## set up .venv with every version of requirements.lock
 
@@ -25,8 +25,11 @@ test: $(INSTALLED) ## run the tests and every notebook; ARGS="-k hooks" chooses 
 	$(BIN)/python -m $(if $(ARGS),,coverage run -m) pytest --nbval --nbval-current-env --nbval-sanitize-with=tests/sanitize.cfg --nbval-cell-timeout=120 $(ARGS)
 	$(if $(ARGS),,$(BIN)/python -m coverage report)
 
-course: $(INSTALLED) ## execute the lessons into build/course; PROFILE=full, LESSON=01
-	$(BIN)/python -m lessons_lib.runner course $(if $(PROFILE),--profile $(PROFILE)) $(if $(LESSON),--lesson $(LESSON))
+test-browser: $(INSTALLED) ## run every lesson in JupyterLab in Chromium and work its panels; ARGS="-k 03"
+	$(BIN)/python -m pytest tests/browser/lab.py $(ARGS)
+
+course: $(INSTALLED) ## execute the lessons into build/course; PROFILE=full, LESSON=01, ARGS="--set NETWORK=alexnet"
+	$(BIN)/python -m lessons_lib.runner course $(if $(PROFILE),--profile $(PROFILE)) $(if $(LESSON),--lesson $(LESSON)) $(ARGS)
 
 refresh: $(INSTALLED) ## execute the lessons and store their outputs in notebooks/; LESSON=01
 	$(BIN)/python -m lessons_lib.runner refresh $(if $(LESSON),--lesson $(LESSON))

@@ -105,16 +105,25 @@ def find_lessons(number: str | None = None, folder: Path = NOTEBOOKS) -> list[Pa
     return [lessons[number.zfill(2)]]
 
 
-def execute(path: Path, profile: Profile) -> tuple[NotebookNode, Run]:
+def execute(
+    path: Path, profile: Profile, values: Mapping[str, str] | None = None
+) -> tuple[NotebookNode, Run]:
     """Execute a lesson in a fresh kernel; after a failing cell the rest stays without outputs.
+
+    Args:
+        path: the lesson.
+        profile: *quick* or *full*.
+        values: other values for its parameters, see :func:`set_parameters`.
 
     Returns:
         The notebook with the new outputs, cleaned (:func:`clean`), and the record of the run.
 
     Raises:
+        ValueError: if the lesson has no such parameter.
         KeyboardInterrupt: passed on after the kernel has been stopped.
     """
     notebook = nbformat.read(path, as_version=4)
+    set_parameters(notebook, values or {})
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
@@ -137,6 +146,20 @@ def execute(path: Path, profile: Profile) -> tuple[NotebookNode, Run]:
     failure = _explain(client, future.exception())
     seconds = time.perf_counter() - began
     return clean(notebook), Run(path.name[:2], profile, round(seconds, 1), round(peak, 1), failure)
+
+
+def set_parameters(notebook: NotebookNode, values: Mapping[str, str]) -> None:
+    """Give parameters of a lesson other values, in place: lines at the end of the cell tagged ``parameters``.
+
+    Raises:
+        ValueError: if that cell does not set a parameter of that name; the message lists those it sets.
+    """
+    for name, value in values.items():
+        cells = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+        known = [found for cell in cells for found in re.findall(r"(?m)^([A-Z_]+) =", cell.source)]
+        if name not in known:
+            raise ValueError(f"the lesson has no parameter {name!r}; it has {', '.join(known) or 'none'}")
+        cells[0].source += f"\n{name} = {value!r}"
 
 
 def _watch(client: NotebookClient, future: Future[Any]) -> float:
@@ -239,11 +262,13 @@ def merge_json(path: Path, entries: Sequence[Mapping[str, Any]], key: tuple[str,
     partial_file.replace(path)
 
 
-def course(lessons: Sequence[Path], profile: Profile, build: Path = BUILD) -> list[Run]:
+def course(
+    lessons: Sequence[Path], profile: Profile, build: Path = BUILD, values: Mapping[str, str] | None = None
+) -> list[Run]:
     """Execute lessons into ``build/course/NN_slug.html`` and ``timings.json``; a failing one stops no other."""
     runs = []
     for path in lessons:
-        notebook, run = _announced(path, profile)
+        notebook, run = _announced(path, profile, values)
         write_page(notebook, build / "course" / f"{path.stem}.html", path.parent)
         runs.append(run)
         if run.failure is None:
@@ -281,12 +306,21 @@ def _covers(notebook: NotebookNode) -> list[str]:
     ]
 
 
-def _announced(path: Path, profile: Profile) -> tuple[NotebookNode, Run]:
+def _announced(
+    path: Path, profile: Profile, values: Mapping[str, str] | None = None
+) -> tuple[NotebookNode, Run]:
     print(path.stem.replace("_", " ", 1), end=" … ", flush=True)
-    notebook, run = execute(path, profile)
+    notebook, run = execute(path, profile, values)
     cost = f"{run.seconds:.1f} s, {run.peak_rss_mb:.0f} MB"
     print(cost if run.failure is None else f"FAILED after {cost} in {run.failure}", flush=True)
     return notebook, run
+
+
+def _assignment(text: str) -> tuple[str, str]:
+    name, given, value = text.partition("=")
+    if not given:
+        raise argparse.ArgumentTypeError(f"must be NAME=VALUE, not {text!r}")
+    return name, value
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -295,13 +329,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("command", choices=["course", "refresh"])
     parser.add_argument("--profile", help="quick or full (course only; default: LESSONS_PROFILE, else quick)")
     parser.add_argument("--lesson", help="only this lesson, by its number")
+    parser.add_argument(
+        "--set",
+        type=_assignment,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="give a parameter of the lesson another value (course only), as in NETWORK=efficientnet_lite0",
+    )
     options = parser.parse_args(arguments)
     try:
         lessons = find_lessons(options.lesson, NOTEBOOKS)
         if options.command == "refresh":
             runs = refresh(lessons)
         else:
-            runs = course(lessons, resolve_profile(options.profile), BUILD)
+            runs = course(lessons, resolve_profile(options.profile), BUILD, dict(options.set))
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2

@@ -181,6 +181,20 @@ def test_an_interrupt_stops_the_kernel(tmp_path: Path, monkeypatch: pytest.Monke
     assert not any(kernel.is_running() and kernel.status() != psutil.STATUS_ZOMBIE for kernel in kernels)
 
 
+def test_a_parameter_is_given_another_value(tmp_path: Path):
+    setting = v4.new_code_cell('PROFILE = None\nNETWORK = "a"', metadata={"tags": ["parameters"]})
+    path = write(tmp_path / "01_a.ipynb", setting, "print(NETWORK)")
+    notebook, run = runner.execute(path, "quick", {"NETWORK": "b'c"})
+    assert run.failure is None
+    assert notebook.cells[1].outputs[0].text == "b'c\n"
+    assert notebook.cells[0].source.endswith('NETWORK = "b\'c"'), "the page says what was run"
+    assert read(path).cells[0].source == 'PROFILE = None\nNETWORK = "a"'
+    with pytest.raises(ValueError, match="no parameter 'MODEL'; it has PROFILE, NETWORK"):
+        runner.execute(path, "quick", {"MODEL": "b"})
+    with pytest.raises(ValueError, match="it has none"):
+        runner.execute(write(tmp_path / "02_a.ipynb", "1"), "quick", {"MODEL": "b"})
+
+
 def test_refresh_stores_outputs_without_anything_that_changes_by_itself(tmp_path: Path):
     path = write(
         tmp_path / "01_a.ipynb",
@@ -238,7 +252,7 @@ def two_lessons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for number in ("01", "02"):
         write(tmp_path / f"{number}_x.ipynb", "1")
 
-    def execute(path: Path, profile: str) -> tuple[NotebookNode, runner.Run]:
+    def execute(path: Path, profile: str, values: dict[str, str] | None) -> tuple[NotebookNode, runner.Run]:
         failure = "cell [1]: 1\n  Error: no" if path.name.startswith("02") else None
         return read(path), runner.Run(path.name[:2], profile, 1.04, 50.4, failure)
 
@@ -279,6 +293,23 @@ def test_the_command_says_what_is_wrong(
     assert message in capsys.readouterr().err
 
 
+def test_the_command_passes_parameters_on(
+    two_lessons: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    seen = []
+
+    def execute(path: Path, profile: str, values: dict[str, str]) -> tuple[NotebookNode, runner.Run]:
+        seen.append(values)
+        return read(path), runner.Run("01", profile, 1, 1)
+
+    monkeypatch.setattr(runner, "execute", execute)
+    assert runner.main(["course", "--lesson", "01", "--set", "A=1=2", "--set", "B="]) == 0
+    assert seen == [{"A": "1=2", "B": ""}]
+    with pytest.raises(SystemExit):
+        runner.main(["course", "--set", "A"])
+    assert "NAME=VALUE" in capsys.readouterr().err
+
+
 def test_the_command_ends_quietly_on_ctrl_c(
     two_lessons: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
@@ -312,7 +343,7 @@ def recipe(target: str, *arguments: str) -> str:
 
 @needs_make
 def test_make_alone_lists_every_command():
-    listed = re.findall(r"^make (\w+) +\S", make().stdout, re.MULTILINE)
+    listed = re.findall(r"^make ([\w-]+) +\S", make().stdout, re.MULTILINE)
     documented = re.findall(
         r"^\.PHONY: (.*)", (REPOSITORY / "Makefile").read_text(encoding="utf-8"), re.MULTILINE
     )
