@@ -19,6 +19,7 @@ from lessons_lib.methods.activations import recording
 Start = Literal["pca", "random"]
 
 DIMENSIONS = 50  # that t-SNE is given, as in its paper
+THREADED = 2000  # points from which on t-SNE computes in several threads
 _BLOCK = 500  # rows of the distance matrix held at a time
 
 
@@ -126,7 +127,8 @@ def tsne(
         neighbors="exact",
         early_exaggeration_iter=iterations // 2,
         n_iter=iterations,
-        n_jobs=torch.get_num_threads(),
+        # on few points threads wait for each other longer than they work
+        n_jobs=torch.get_num_threads() if len(points) >= THREADED else 1,
         random_state=seed,
     ).fit(_reduced(points))
     return torch.from_numpy(np.array(embedding, dtype=np.float32))
