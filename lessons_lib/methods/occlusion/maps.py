@@ -1,0 +1,114 @@
+"""The result of a sweep: what the network says for each place of the patch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class OcclusionMap:
+    """What a network says while a patch covers each place of a picture in turn.
+
+    A map has R × C positions, one for each place of the patch. Where none was computed (an interrupted sweep),
+    probabilities and activations are NaN and the predicted class is −1.
+
+    Attributes:
+        targets: the classes whose probability was asked for.
+        probabilities: of each target at each position, float32, shape (T, R, C), in 0–1.
+        predicted: the most probable class at each position, int64, shape (R, C).
+        channels: the channels of the layer whose activation was asked for.
+        activations: the total activation of each channel at each position, float32, shape (K, R, C).
+        tops: first pixel row of the patch at each of the R rows of the map, int64; negative where the picture's edge
+            clips the patch.
+        lefts: likewise the first pixel column for the C columns.
+        patch: side of the patch in pixels, before clipping.
+        filled: the picture that showed through the patch, shape (C, H, W).
+        computed: where the network really ran, bool (R, C); elsewhere *adaptive* interpolated.
+        clean_probabilities: of all classes without a patch, shape (classes,).
+        clean_activations: total activation of ``channels`` without a patch, shape (K,).
+        way: "exact", "fast" or "adaptive": what was really done.
+        note: how it was computed and what was measured on the way, in a sentence or two.
+        error: *fast* and *adaptive*: mean |Δ probability| of the first target against computing exactly, measured on
+            positions put aside for it; 0 for *exact*.
+        seconds: how long the sweep took.
+    """
+
+    targets: tuple[int, ...]
+    probabilities: Tensor
+    predicted: Tensor
+    channels: tuple[int, ...]
+    activations: Tensor
+    tops: Tensor
+    lefts: Tensor
+    patch: int
+    filled: Tensor
+    computed: Tensor
+    clean_probabilities: Tensor
+    clean_activations: Tensor
+    way: str
+    note: str
+    error: float
+    seconds: float
+
+    @property
+    def clean_class(self) -> int:
+        """The most probable class without a patch."""
+        return int(self.clean_probabilities.argmax())
+
+    @property
+    def positions(self) -> int:
+        """How many places of the patch the map has."""
+        return self.predicted.numel()
+
+    @property
+    def complete(self) -> bool:
+        """Whether there is a value for every position."""
+        return bool((self.predicted >= 0).all())
+
+    @property
+    def keeps(self) -> Tensor:
+        """Where the network says the same as without a patch, bool (R, C)."""
+        return self.predicted == self.clean_class
+
+    @property
+    def kept(self) -> int:
+        """At how many positions it does."""
+        return int(self.keeps.sum())
+
+    def drop(self, target: int | None = None) -> Tensor:
+        """How much probability ``target`` (default: the first) loses at each position, shape (R, C).
+
+        Raises:
+            ValueError: if the class was not a target of the sweep.
+        """
+        target = self.targets[0] if target is None else target
+        if target not in self.targets:
+            raise ValueError(f"class {target} was not swept; the targets are {self.targets}")
+        return self.clean_probabilities[target] - self.probabilities[self.targets.index(target)]
+
+    def attribution(self, target: int | None = None) -> Tensor:
+        """For each pixel the mean drop over the patches that cover it, shape (H, W); 0 where none does.
+
+        This is what captum's ``Occlusion`` returns for patches inside the picture.
+
+        Raises:
+            ValueError: if the class was not a target, or the map is not complete.
+        """
+        if not self.complete:
+            raise ValueError("the sweep was interrupted: pass the map back as resume= to complete it")
+        rows, columns = (
+            _covers(starts, self.patch, length).double()
+            for starts, length in zip((self.tops, self.lefts), self.filled.shape[1:], strict=True)
+        )
+        total = torch.einsum("rc,rh,cw->hw", self.drop(target).double(), rows, columns)
+        count = torch.einsum("rh,cw->hw", rows, columns)
+        return torch.where(count > 0, total / count.clamp(min=1), 0.0).float()
+
+
+def _covers(starts: Tensor, patch: int, length: int) -> Tensor:
+    """Whether the patch at each start covers each pixel of a line, bool (starts, length)."""
+    pixels = torch.arange(length)
+    return (pixels >= starts[:, None]) & (pixels < starts[:, None] + patch)

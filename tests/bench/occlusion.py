@@ -1,0 +1,186 @@
+"""Occlusion: ours against the lecture's loop and against captum, all scaled to the lecture's 50,176 positions."""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from collections.abc import Callable
+from functools import cache, partial
+
+import torch
+from torch import Tensor, nn
+
+from lessons_lib.data import photos
+from lessons_lib.data.pictures import to_input
+from lessons_lib.methods.occlusion import Occluder, filling, occlude
+from lessons_lib.methods.occlusion.sweep import FAST, Sweep, blank_map
+from lessons_lib.models import imagenet
+from tests.bench import Skipped, Timing, benchmark, seconds
+
+SIZE, PATCH = 224, 32
+POSITIONS = SIZE * SIZE
+SAMPLED = 1000  # positions that ours is timed on, in whole tiles at random places
+ONE_BY_ONE = 32  # passes of the lecture's loop timed in a round
+CAPTUM_STRIDE = 24  # 9 × 9 patches
+ROUNDS = 3
+ALLOWED = 0.01  # mean |Δp| of an adaptive map
+
+
+@cache
+def resnet18() -> nn.Module:
+    """The lecture's network; random weights take as long as trained ones."""
+    from torchvision import models
+
+    torch.manual_seed(0)
+    return models.resnet18().eval()
+
+
+def cat() -> Tensor:
+    """A photograph as the network's input."""
+    return to_input(photos.resized(photos.photo("chelsea"), SIZE))
+
+
+def lecture(model: nn.Module, image: Tensor, target: int) -> None:
+    """Some rounds of the lecture's loop: copy the picture, put in a zero patch, run the network, read one number."""
+    for centre in range(0, SIZE, SIZE // ONE_BY_ONE):
+        first = max(0, centre - PATCH // 2)
+        patched = image.clone()
+        patched[:, first : centre + PATCH // 2, first : centre + PATCH // 2] = 0
+        with torch.no_grad():
+            model(patched[None]).softmax(1)[0, target].item()
+
+
+class Sample:
+    """Whole tiles at random places of a sweep of every pixel, the border included.
+
+    Attributes:
+        set_up: seconds until the first patch can run, the check of bfloat16 included.
+        sweep: the sweep.
+        wanted: the positions, bool (rows, columns).
+        work: multiply-adds for one position, on average.
+    """
+
+    def __init__(self, model: nn.Module, image: Tensor, target: int, *, fast: bool) -> None:
+        began = time.perf_counter()
+        occluder = Occluder(model, image)
+        blank = blank_map(occluder, filling(image, "zero", PATCH), PATCH, 1, "centred", target, None)
+        self.sweep = Sweep(occluder, blank)
+        if fast:
+            self.sweep.try_bfloat16(FAST)
+            if not self.sweep.occluder.bfloat16:
+                raise Skipped("; ".join(self.sweep.notes))
+        plan = self.sweep.occluder.plan
+        assert plan is not None
+        every = torch.ones(SIZE, SIZE, dtype=torch.bool)
+        self.sweep.tile = self.sweep.choose_tile(every)
+        batches = list(self.sweep.batches(every))
+        self.set_up = time.perf_counter() - began
+        self.wanted = torch.zeros(SIZE, SIZE, dtype=torch.bool)
+        self.work, self.count = 0.0, 0
+        for index in torch.randperm(len(batches), generator=torch.Generator().manual_seed(0)).tolist():
+            rows, columns = batches[index]
+            self.wanted[rows, columns] = True
+            boxes = self.sweep.boxes(rows, columns)
+            spans = ((int(boxes[:, i].min()), int(boxes[:, i + 2].max())) for i in (0, 1))
+            self.work += len(rows) * plan.work(*spans, self.sweep.room)
+            self.count += len(rows)
+            if self.count >= SAMPLED:
+                break
+        self.work /= self.count
+
+    def run(self) -> None:
+        """Compute the sample."""
+        self.sweep.compute(self.wanted)
+
+
+def duel(ours: Callable[[], object], peer: Callable[[], object]) -> tuple[float, float]:
+    """The best seconds of each, in turn: a shared machine slows down and speeds up."""
+    rounds = [(seconds(ours), seconds(peer)) for _ in range(ROUNDS)]
+    return min(r[0] for r in rounds), min(r[1] for r in rounds)
+
+
+def matrix_rate(dtype: torch.dtype) -> float:
+    """Floating-point operations a second when this machine multiplies matrices of 2048 × 2048."""
+    a, b = torch.randn(2, 2048, 2048).to(dtype)
+    return 2 * 2048**3 / min(seconds(lambda: a @ b) for _ in range(8))
+
+
+def on_resnet18(peer: Callable[[], object], peer_positions: int, name: str, *, fast: bool) -> Timing:
+    """A sweep of every pixel of a picture, ours against a peer that computes ``peer_positions``."""
+    sample = Sample(resnet18(), cat(), 0, fast=fast)
+    ours_s, peer_s = (
+        s / n for s, n in zip(duel(sample.run, peer), (sample.count, peer_positions), strict=True)
+    )
+    rate = matrix_rate(torch.bfloat16 if fast else torch.float32)
+    return Timing(
+        sample.set_up + ours_s * POSITIONS,
+        name,
+        peer_s * POSITIONS,
+        f"ResNet-18, {SIZE}×{SIZE}, patch {PATCH}, stride 1, scaled to {POSITIONS:,} positions; ours "
+        f"{ours_s * 1e3:.2f} ms a position ({sample.count:,} in tiles at random places) after {sample.set_up:.1f} s of "
+        f"setting up, {sample.work / 1e6:.0f} million multiply-adds each, {2 * sample.work / ours_s / rate:.0%} of the "
+        f"{rate / 1e9:,.0f} GFLOP/s of a plain matrix product; peer {peer_s * 1e3:.1f} ms ({peer_positions})",
+    )
+
+
+def against_lecture(*, fast: bool) -> Timing:
+    """Ours against the loop, one picture at a time."""
+    return on_resnet18(partial(lecture, resnet18(), cat(), 0), ONE_BY_ONE, "lecture, one by one", fast=fast)
+
+
+@cache
+def captum_at_its_best() -> tuple[Callable[[], object], int]:
+    """Captum's ``Occlusion`` and the ``perturbations_per_eval`` that it is fastest with."""
+    if importlib.util.find_spec("captum") is None:
+        raise Skipped("captum is not installed")
+    from captum.attr import Occlusion
+
+    attribute = partial(
+        Occlusion(resnet18()).attribute,
+        cat()[None],
+        sliding_window_shapes=(3, PATCH, PATCH),
+        strides=(3, CAPTUM_STRIDE, CAPTUM_STRIDE),
+        target=0,
+    )
+    took = {n: seconds(partial(attribute, perturbations_per_eval=n)) for n in (1, 4, 16, 32)}
+    best = min(took, key=took.__getitem__)
+    return partial(attribute, perturbations_per_eval=best), best
+
+
+def against_captum(*, fast: bool) -> Timing:
+    """Ours against captum, a position."""
+    attribute, best = captum_at_its_best()
+    side = (SIZE - PATCH) // CAPTUM_STRIDE + 1
+    return on_resnet18(attribute, side * side, f"captum, {best} patches at a time", fast=fast)
+
+
+benchmark("occlusion-exact-vs-lecture")(partial(against_lecture, fast=False))
+benchmark("occlusion-fast-vs-lecture")(partial(against_lecture, fast=True))
+benchmark("occlusion-exact-vs-captum")(partial(against_captum, fast=False))
+benchmark("occlusion-fast-vs-captum")(partial(against_captum, fast=True))
+
+
+@benchmark("occlusion-adaptive-vs-lecture")
+def adaptive_against_lecture() -> Timing:
+    """A whole adaptive map of a photograph, from nothing, against the loop on the same network."""
+    network = imagenet.load()
+    image = network.normalise(photos.resized(photos.photo("chelsea"), SIZE))
+    with torch.no_grad():
+        target = int(network.model(image[None]).argmax())
+    ours = partial(occlude, network.model, image, target, patch=PATCH, way="adaptive", progress=False)
+    ours_s, peer_s = duel(ours, partial(lecture, network.model, image, target))
+    sample = Sample(network.model, image, target, fast=False)
+    sample.run()
+    result = ours()
+    off = (result.probabilities - sample.sweep.map.probabilities)[0, sample.wanted].abs()
+    if off.mean() > ALLOWED:
+        raise RuntimeError(f"mean |Δp| is {off.mean():.4f}, more than {ALLOWED}: the map is not good enough")
+    return Timing(
+        ours_s,
+        "lecture, one by one",
+        peer_s * POSITIONS / ONE_BY_ONE,
+        f"EfficientNet-Lite0, {SIZE}×{SIZE}, patch {PATCH}, stride 1; mean |Δp| {off.mean():.4f} against exact at "
+        f"{sample.count:,} positions (in tiles at random places), estimated by the map as {result.error:.4f}; "
+        f"it computed {int(result.computed.sum()):,} of {POSITIONS:,}; the peer's {ONE_BY_ONE} passes of "
+        f"{peer_s / ONE_BY_ONE * 1e3:.1f} ms are scaled",
+    )

@@ -1,0 +1,477 @@
+"""Every way of sweeping gives what running the network on each patched picture gives."""
+
+import re
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from lessons_lib.methods.occlusion import Occluder, filling, occlude
+from lessons_lib.methods.occlusion import adaptive as adaptive_module
+from lessons_lib.methods.occlusion import occluder as occluder_module
+from lessons_lib.methods.occlusion import sweep as sweep_module
+from lessons_lib.methods.occlusion.sweep import starts
+from lessons_lib.models.small_cnn import SmallCNN
+from tests.test_activations import hook_count
+
+
+def scrambled(model, image):
+    """``model`` with batch norms that do something and logits of unit size, so that a wrong number anywhere shows."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for tensor in (module.weight, module.running_var):
+                nn.init.uniform_(tensor, 0.5, 1.5)
+            for tensor in (module.bias, module.running_mean):
+                nn.init.normal_(tensor, std=0.2)
+    model = model.to(image.dtype).eval()
+    last = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
+    with torch.no_grad():
+        last.weight /= model(image[None]).std()
+    return model
+
+
+def picture(height, width, dtype=torch.float64):
+    return torch.randn(3, height, width, dtype=dtype, generator=torch.Generator().manual_seed(0))
+
+
+def naive(model, image, patch, stride, filled, placement="centred"):
+    """The lecture's loop: probabilities (classes, R, C)."""
+    tops, lefts = (starts(n, patch, stride, placement).tolist() for n in image.shape[1:])
+    answers = []
+    for top in tops:
+        for left in lefts:
+            patched = image.clone()
+            window = (slice(None), slice(max(0, top), top + patch), slice(max(0, left), left + patch))
+            patched[window] = filled[window]
+            with torch.no_grad():
+                answers.append(model(patched[None])[0].softmax(0))
+    return torch.stack(answers).T.reshape(-1, len(tops), len(lefts))
+
+
+def small_cnn():
+    return SmallCNN()
+
+
+def resnet18():
+    from torchvision.models import resnet18
+
+    return resnet18(num_classes=10)
+
+
+def resnet50():
+    from torchvision.models import resnet50
+
+    return resnet50(num_classes=10)
+
+
+def alexnet():
+    from torchvision.models import alexnet
+
+    return alexnet(num_classes=10)
+
+
+def efficientnet_lite0():
+    import timm
+
+    return timm.create_model("tf_efficientnet_lite0", num_classes=10)
+
+
+@pytest.fixture(scope="module")
+def small():
+    torch.manual_seed(0)
+    return scrambled(SmallCNN(), picture(32, 32))
+
+
+@pytest.fixture(scope="module")
+def resnet():
+    torch.manual_seed(0)
+    return scrambled(resnet18(), picture(64, 64, torch.float32))
+
+
+@pytest.mark.parametrize(
+    ("build", "size", "patch", "stride", "placement", "dtype"),
+    [
+        (small_cnn, (32, 32), 9, 3, "centred", torch.float64),
+        (small_cnn, (32, 32), 32, 8, "centred", torch.float64),
+        (small_cnn, (32, 32), 7, 8, "inside", torch.float64),
+        (resnet18, (61, 47), 9, 8, "centred", torch.float64),
+        (resnet18, (61, 96), 30, 11, "inside", torch.float32),
+        (resnet50, (49, 64), 12, 16, "centred", torch.float32),
+        (alexnet, (71, 65), 16, 8, "centred", torch.float32),
+        (efficientnet_lite0, (63, 64), 8, 11, "centred", torch.float32),
+    ],
+)
+def test_exact_is_the_naive_loop(build, size, patch, stride, placement, dtype):
+    torch.manual_seed(0)
+    image = picture(*size, dtype)
+    model = scrambled(build(), image)
+    targets = (3, 7)
+    filled = filling(image, "grey", patch, black=-1, white=0.5)
+    expected = naive(model, image, patch, stride, filled, placement)
+    result = occlude(
+        model, image, targets, patch=patch, stride=stride, fill=filled, placement=placement, progress=False
+    )
+    assert result.note == "incremental", "this network must be within the plan's reach"
+    assert expected.std(dim=(1, 2)).max() > 1e-3, "a flat map would prove nothing"
+    assert expected.shape[1:] == result.predicted.shape
+    close = 1e-7 if dtype == torch.float64 else 1e-5  # the map itself is float32
+    torch.testing.assert_close(result.probabilities.to(dtype), expected[list(targets)], atol=close, rtol=0)
+    assert torch.equal(result.predicted, expected.argmax(0))
+    assert result.kept == (expected.argmax(0) == result.clean_class).sum()
+    assert result.complete
+    assert (result.way, result.error) == ("exact", 0)
+
+
+@pytest.mark.parametrize("fill", ["zero", "black", "grey", "mean", "blur", 0.3, "colour", "picture"])
+def test_every_fill(small, fill):
+    image = picture(32, 32)
+    if fill == "colour":
+        fill = torch.tensor([0.1, 0.2, 0.3])
+    elif fill == "picture":
+        fill = image.flip(1)
+    expected = naive(small, image, 12, 8, filling(image, fill, 12))
+    result = occlude(small, image, 0, patch=12, stride=8, fill=fill, progress=False)
+    assert (result.probabilities[0] - expected[0]).abs().max() < 1e-6
+
+
+def test_fillings_are_what_their_names_say():
+    image = picture(20, 24)
+    black, white = torch.tensor([-2.0, -1.8, -1.6]), torch.tensor([2.0, 2.2, 2.4])
+    kinds = {
+        name: filling(image, name, 8, black=black, white=white)
+        for name in ("zero", "black", "grey", "mean", "blur")
+    }
+    assert all(filled.shape == image.shape and filled.dtype == image.dtype for filled in kinds.values())
+    assert (kinds["zero"] == 0).all()
+    assert torch.equal(kinds["black"][:, 3, 4].float(), black)
+    assert torch.allclose(kinds["grey"][:, 3, 4].float(), torch.tensor([0.0, 0.2, 0.4]))
+    assert torch.allclose(kinds["mean"].mean((1, 2)), image.mean((1, 2)))
+    assert kinds["blur"].std() < 0.2 * image.std()
+    assert torch.allclose(kinds["blur"].mean(), image.mean(), atol=0.1)
+    flat = torch.full((3, 9, 9), 0.7)
+    assert torch.allclose(filling(flat, "blur", 4), flat)
+
+
+def test_captums_map_from_ours(small):
+    captum = pytest.importorskip("captum.attr")
+    image, patch, stride = picture(32, 32), 8, 4
+    result = occlude(small, image, 5, patch=patch, stride=stride, placement="inside", progress=False)
+    theirs = captum.Occlusion(lambda inputs: small(inputs).softmax(1)).attribute(
+        image[None], sliding_window_shapes=(3, patch, patch), strides=(3, stride, stride), target=5
+    )
+    assert theirs.std() > 1e-4
+    for channel in theirs[0]:
+        torch.testing.assert_close(result.attribution(), channel.float(), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("incremental", [True, False])
+def test_total_activation_of_a_layer(small, incremental):
+    image = picture(32, 32)
+    occluder = Occluder(small, image, layer="block3", incremental=incremental)
+    assert (occluder.plan is not None) == incremental, occluder.whole_because
+    boxes = torch.tensor([[0, 0, 7, 9], [20, 11, 32, 30], [4, 4, 5, 5]])
+    _, sums = occluder(boxes, torch.zeros_like(image))
+    for (top, left, bottom, right), found in zip(boxes.tolist(), sums, strict=True):
+        patched = image.clone()
+        patched[:, top:bottom, left:right] = 0
+        with torch.no_grad():
+            maps = small.block3(small.block2(small.block1(patched[None])))
+        torch.testing.assert_close(found, maps.sum((2, 3))[0].float(), rtol=1e-5, atol=1e-3)
+
+
+def test_activation_of_a_residual_layer(resnet):
+    image = picture(64, 64, torch.float32)
+    result = occlude(resnet, image, 0, patch=20, stride=24, layer="layer2", progress=False)
+    assert result.note == "incremental"
+    whole = Occluder(resnet, image, layer="layer2", incremental=False)
+    box = torch.tensor([[0, 14, 10, 34]])
+    expected = whole(box, torch.zeros_like(image))[1][0, result.channels[0]]
+    torch.testing.assert_close(result.activations[0, 0, 1], expected, rtol=1e-4, atol=1e-2)
+
+
+def test_strongest_channel_is_the_default(small):
+    image = picture(32, 32)
+    with torch.no_grad():
+        clean = small.block2(small.block1(image[None])).sum((2, 3))[0].float()
+    result = occlude(small, image, 0, patch=9, stride=9, layer="block2", progress=False)
+    assert result.channels == (int(clean.argmax()),)
+    torch.testing.assert_close(result.clean_activations, clean[list(result.channels)])
+    channels = (3, *result.channels)
+    several = occlude(small, image, 0, patch=9, stride=9, layer="block2", channels=channels, progress=False)
+    torch.testing.assert_close(several.activations[1], result.activations[0])
+    assert not torch.allclose(several.activations[0], several.activations[1])
+
+
+def test_attribution_by_hand(small):
+    result = occlude(small, picture(32, 32), 2, patch=5, stride=3, progress=False)
+    drop = result.clean_probabilities[2] - result.probabilities[0]
+    for pixel in ((0, 0), (31, 30), (13, 17)):
+        over = [
+            drop[i, j]
+            for i, top in enumerate(result.tops.tolist())
+            for j, left in enumerate(result.lefts.tolist())
+            if top <= pixel[0] < top + 5 and left <= pixel[1] < left + 5
+        ]
+        assert torch.isclose(result.attribution()[pixel], torch.stack(over).mean(), atol=1e-6)
+    sparse = occlude(small, picture(32, 32), 2, patch=2, stride=9, progress=False)
+    assert sparse.attribution()[5, 5] == 0, "a pixel that no patch covers"
+
+
+def test_the_lectures_positions():
+    tops = starts(224, 32, 1, "centred")
+    assert len(tops) ** 2 == 50_176
+    assert (tops[0], tops[-1]) == (-16, 207)
+    assert starts(10, 4, 4, "inside").tolist() == [0, 4, 6], "the last one touches the border"
+    assert starts(10, 10, 1, "inside").tolist() == [0]
+
+
+@pytest.mark.parametrize("batch", [1, 5, 64])
+def test_result_does_not_depend_on_batch_size(small, monkeypatch, batch):
+    image = picture(32, 32)
+    reference = occlude(small, image, (0, 1), patch=8, stride=4, layer="block4", progress=False)
+    monkeypatch.setitem(occluder_module.BATCH, "cpu", batch)
+    again = occlude(small, image, (0, 1), patch=8, stride=4, layer="block4", progress=False)
+    torch.testing.assert_close(again.probabilities, reference.probabilities, atol=1e-7, rtol=0)
+    torch.testing.assert_close(again.activations, reference.activations, atol=1e-4, rtol=1e-6)
+
+
+def test_memory_is_bounded_by_the_batch(small, monkeypatch):
+    monkeypatch.setitem(occluder_module.BATCH, "cpu", 7)
+    sizes = []
+    patched = occluder_module._patched
+    monkeypatch.setattr(
+        occluder_module, "_patched", lambda *args: sizes.append(len(args[2])) or patched(*args)
+    )
+    occlude(small, picture(32, 32), 0, patch=8, stride=2, progress=False)
+    assert sum(sizes) >= 16 * 16
+    assert max(sizes) <= 7
+
+
+def test_leaves_no_trace():
+    torch.manual_seed(0)
+    model, image = SmallCNN(), picture(32, 32, torch.float32)
+    model(image[None].repeat(2, 1, 1, 1)).sum().backward()
+    model.block2.eval()
+    before = [p.grad.clone() for p in model.parameters()], [m.training for m in model.modules()]
+    weights = [t.clone() for t in model.state_dict().values()]
+    copy = image.clone()
+    occlude(model, image, 0, patch=8, stride=8, layer="block3", progress=False)
+    occlude(model, image, 0, patch=8, stride=8, way="adaptive", progress=False)
+    assert all(torch.equal(a, p.grad) for a, p in zip(before[0], model.parameters(), strict=True))
+    assert [m.training for m in model.modules()] == before[1]
+    assert all(torch.equal(a, b) for a, b in zip(weights, model.state_dict().values(), strict=True))
+    assert torch.equal(image, copy)
+    assert hook_count(model) == 0
+    assert torch.is_grad_enabled()
+
+
+# ---------------------------------------------------------------- interruption
+
+
+def interrupted_after(calls, monkeypatch):
+    """Make the occluder answer ``calls`` times and then be interrupted."""
+    run, count = Occluder.__call__, [0]
+
+    def call(self, *args):
+        count[0] += 1
+        if count[0] > calls:
+            raise KeyboardInterrupt
+        return run(self, *args)
+
+    monkeypatch.setattr(Occluder, "__call__", call)
+    return count
+
+
+@pytest.mark.parametrize(("way", "calls"), [("exact", 3), ("fast", 20), ("adaptive", 20)])
+def test_interrupt_and_go_on(small, monkeypatch, way, calls, capsys):
+    image, options = picture(32, 32).float(), {"patch": 8, "stride": 2, "layer": "block2", "progress": False}
+    model = SmallCNN()
+    model.load_state_dict(small.state_dict())
+    monkeypatch.setattr(sweep_module, "fast_bfloat16", lambda device: True)
+    whole = occlude(model, image, (1, 2), way=way, **options)
+    with monkeypatch.context() as patched:
+        interrupted_after(calls, patched)
+        part = occlude(model, image, (1, 2), way=way, **options)
+    done = int(part.computed.sum())
+    assert 0 < done < part.positions
+    assert f"Interrupted after {done} of {part.positions} positions" in capsys.readouterr().out
+    assert not part.complete
+    assert torch.isnan(part.probabilities[:, ~part.computed]).all()
+    assert (part.predicted[~part.computed] == -1).all()
+    assert torch.equal(part.probabilities[:, part.computed], whole.probabilities[:, part.computed])
+    with pytest.raises(ValueError, match="resume="):
+        part.attribution()
+    with monkeypatch.context() as patched:
+        count = interrupted_after(10**9, patched)
+        rest = occlude(model, image, (1, 2), way=way, resume=part, **options)
+    assert rest.complete
+    torch.testing.assert_close(rest.probabilities, whole.probabilities)
+    torch.testing.assert_close(rest.activations, whole.activations)
+    assert torch.equal(rest.predicted, whole.predicted)
+    assert count[0] > 0
+    assert rest.seconds > part.seconds
+    assert occlude(model, image, (1, 2), way=way, resume=rest, **options) is rest
+    assert not part.complete, "the unfinished map is not written into"
+
+
+def test_resume_refuses_another_sweep(small, monkeypatch):
+    image = picture(32, 32)
+    with monkeypatch.context() as patched:
+        interrupted_after(3, patched)
+        part = occlude(small, image, 1, patch=8, stride=2, progress=False)
+    for changed in (
+        {"patch": 10},
+        {"stride": 3},
+        {"fill": "blur"},
+        {"targets": 2},
+        {"image": image.flip(2)},
+        {"layer": "block1"},
+    ):
+        request = {"image": image, "targets": 1, "patch": 8, "stride": 2} | changed
+        with pytest.raises(ValueError, match="the map to resume"):
+            occlude(small, resume=part, progress=False, **request)
+
+
+def test_progress_counts_to_the_true_total(small, capsys, monkeypatch):
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    occlude(small, picture(32, 32), 0, patch=8, stride=8, progress=True)
+    assert re.search(r"/16\b", capsys.readouterr().err)
+
+
+# ---------------------------------------------------------------- fast and adaptive
+
+
+def test_fast_is_close_and_says_how_close(resnet, monkeypatch):
+    monkeypatch.setattr(sweep_module, "fast_bfloat16", lambda device: True)
+    loose = replace(sweep_module.FAST, classes=0.1)  # a random network has near ties
+    monkeypatch.setattr(sweep_module, "FAST", loose)
+    image = picture(64, 64, torch.float32)
+    exact = occlude(resnet, image, 4, patch=24, stride=8, progress=False)
+    fast = occlude(resnet, image, 4, patch=24, stride=8, way="fast", progress=False)
+    off = (exact.probabilities - fast.probabilities).abs()
+    assert 0 < off.max() < sweep_module.FAST.most
+    assert fast.way == "fast"
+    assert re.search(r"bfloat16: on 32 positions computed both ways \|Δp\| ≤ 0\.0\d+", fast.note)
+    assert 0.2 < fast.error / off.mean() < 5
+
+
+@pytest.mark.parametrize("why", ["not in hardware", "too far off", "other classes"])
+def test_fast_falls_back_and_says_so(small, monkeypatch, why):
+    image = picture(32, 32).float()
+    model = SmallCNN()
+    model.load_state_dict(small.state_dict())
+    monkeypatch.setattr(sweep_module, "fast_bfloat16", lambda device: why != "not in hardware")
+    if why == "too far off":
+        monkeypatch.setattr(sweep_module, "FAST", replace(sweep_module.FAST, most=1e-9))
+    if why == "other classes":
+        monkeypatch.setattr(sweep_module, "FAST", replace(sweep_module.FAST, classes=-0.1))
+    exact = occlude(model, image, 4, patch=8, stride=8, progress=False)
+    fast = occlude(model, image, 4, patch=8, stride=8, way="fast", progress=False)
+    assert torch.equal(fast.probabilities, exact.probabilities)
+    assert (fast.way, fast.error) == ("exact", 0)
+    assert "float32" in fast.note
+
+
+class Flat(nn.Module):
+    """Says the same of every picture."""
+
+    def __init__(self):
+        super().__init__()
+        self.logits = nn.Parameter(torch.tensor([0.0, 1.0, 2.0]))
+
+    def forward(self, inputs):
+        return self.logits.expand(len(inputs), -1) + 0 * inputs.mean()
+
+
+class Middle(nn.Module):
+    """Looks at the mean of a smooth window in the middle of the picture."""
+
+    def __init__(self, size):
+        super().__init__()
+        line = torch.hann_window(size, periodic=False)
+        self.weight = nn.Parameter((line[:, None] * line)[None, None].repeat(1, 3, 1, 1) / line.sum() ** 2)
+
+    def forward(self, inputs):
+        score = torch.nn.functional.conv2d(inputs, self.weight).flatten(1)
+        return torch.cat([3 * score, -3 * score], 1)
+
+
+def test_adaptive_interpolates_what_is_smooth(monkeypatch):
+    monkeypatch.setattr(sweep_module, "fast_bfloat16", lambda device: False)
+    image = torch.ones(3, 96, 96)
+    exact = occlude(Middle(96), image, 0, patch=24, progress=False)
+    result = occlude(Middle(96), image, 0, patch=24, way="adaptive", progress=False)
+    off = (exact.probabilities - result.probabilities).abs()
+    assert result.computed.sum() < 0.1 * result.positions
+    assert off.mean() < 0.002
+    assert off.mean() / 3 < result.error < 3 * off.mean()
+    assert (off[0][result.computed] < 1e-6).all()
+    assert result.complete
+    assert "positions held out" in result.note
+
+
+def test_adaptive_spends_its_positions_where_the_map_bends(monkeypatch):
+    monkeypatch.setattr(sweep_module, "fast_bfloat16", lambda device: False)
+    monkeypatch.setattr(adaptive_module, "TARGET", 0.0005)
+    image = torch.zeros(3, 96, 96)
+    image[:, 60:72, 60:72] = 40
+    result = occlude(Middle(96), image, 0, patch=16, way="adaptive", progress=False)
+    near, far = result.computed[45:90, 45:90], result.computed[:45, :45]
+    assert near.double().mean() > 2 * far.double().mean()
+
+
+def test_adaptive_on_a_flat_map_and_a_tiny_one(small, monkeypatch):
+    monkeypatch.setattr(sweep_module, "fast_bfloat16", lambda device: False)
+    flat = occlude(Flat(), torch.rand(3, 40, 40), 1, patch=16, way="adaptive", progress=False)
+    assert flat.error == 0
+    assert flat.kept == flat.positions == 1600
+    assert flat.computed.sum() < 300
+    for stride in (8, 31, 32):
+        tiny = occlude(small, picture(32, 32), 0, patch=8, stride=stride, way="adaptive", progress=False)
+        exact = occlude(small, picture(32, 32), 0, patch=8, stride=stride, progress=False)
+        torch.testing.assert_close(tiny.probabilities, exact.probabilities, atol=1e-7, rtol=0)
+
+
+# ---------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize(
+    ("changed", "error", "message"),
+    [
+        ({"image": torch.zeros(3, 32, 32, dtype=torch.uint8)}, TypeError, "to_input"),
+        ({"image": torch.zeros(3, 32, 32)}, TypeError, "float32"),
+        ({"image": torch.zeros(1, 3, 32, 32).double()}, ValueError, r"\(C, H, W\)"),
+        ({"image": torch.full((3, 32, 32), torch.nan).double()}, ValueError, "NaN"),
+        ({"targets": 10}, ValueError, "0–9"),
+        ({"targets": -1}, ValueError, "0–9"),
+        ({"targets": ()}, ValueError, "0–9"),
+        ({"patch": 33}, ValueError, "1–32"),
+        ({"patch": 0}, ValueError, "1–32"),
+        ({"stride": 0}, ValueError, "stride"),
+        ({"placement": "beside"}, ValueError, "centred, inside"),
+        ({"way": "slow"}, ValueError, "exact, fast, adaptive"),
+        ({"fill": "pink"}, ValueError, "zero, black, grey, mean, blur"),
+        ({"fill": torch.zeros(4)}, ValueError, r"\(3,\) or \(3, 32, 32\)"),
+        ({"layer": "block9"}, ValueError, "block1"),
+        ({"layer": "classifier"}, ValueError, "not feature maps"),
+        ({"layer": "block1", "channels": (32,)}, ValueError, "0–31"),
+        ({"channels": (1,)}, ValueError, "layer="),
+    ],
+)
+def test_bad_input(small, changed, error, message):
+    request = {"image": picture(32, 32), "targets": 0, "patch": 8, "stride": 16} | changed
+    with pytest.raises(error, match=message):
+        occlude(small, progress=False, **request)
+
+
+def test_drop_of_a_class_that_was_not_swept(small):
+    result = occlude(small, picture(32, 32), (4, 2), patch=16, stride=16, progress=False)
+    assert torch.equal(result.drop(), result.drop(4))
+    with pytest.raises(ValueError, match=r"\(4, 2\)"):
+        result.drop(3)
+
+
+def test_a_model_that_is_no_classifier():
+    with pytest.raises(ValueError, match="logits"):
+        Occluder(nn.Conv2d(3, 4, 3), torch.rand(3, 8, 8))

@@ -1,0 +1,189 @@
+"""Figures of occlusion hold the right maps, in the right place, with the right colours."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from lessons_lib.methods.occlusion import OcclusionMap
+from lessons_lib.plots.occlusion import (
+    costs,
+    drops_by_part,
+    heat_maps,
+    patched,
+    predicted_classes,
+    sensitivity,
+    side_by_side,
+    ways,
+    zeiler_fergus,
+)
+from tests.figures import drawn
+
+pytestmark = pytest.mark.usefixtures("no_open_figures")
+
+IMAGE = torch.randint(0, 256, (3, 20, 24), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+CLASSES = tuple(f"class {i}" for i in range(12))
+
+
+@pytest.fixture
+def swept():
+    """A map of 10 × 12 positions, stride 2, patch 6, centred; four classes are predicted, 0 most."""
+    generator = torch.Generator().manual_seed(1)
+    predicted = torch.zeros(10, 12, dtype=torch.int64)
+    predicted[0], predicted[1, :7], predicted[2, :3] = 5, 9, 2
+    return OcclusionMap(
+        targets=(0,),
+        probabilities=torch.rand(1, 10, 12, generator=generator),
+        predicted=predicted,
+        channels=(7,),
+        activations=10 * torch.rand(1, 10, 12, generator=generator),
+        tops=torch.arange(0, 20, 2) - 3,
+        lefts=torch.arange(0, 24, 2) - 3,
+        patch=6,
+        filled=torch.zeros(3, 20, 24),
+        computed=torch.rand(10, 12, generator=generator) < 0.5,
+        clean_probabilities=torch.tensor([0.6, 0.4, *[0.0] * 10]),
+        clean_activations=torch.tensor([11.0]),
+        way="exact",
+        note="",
+        error=0.0,
+        seconds=1.0,
+    )
+
+
+def shown(axis):
+    return np.asarray(axis.images[-1].get_array())
+
+
+def test_sensitivity(swept):
+    figure = sensitivity(IMAGE, swept, "class 0")
+    picture, heat, wrong, overlay, _ = figure.axes
+    assert np.array_equal(picture.images[0].get_array(), IMAGE.permute(1, 2, 0))
+    (frame,) = picture.patches
+    assert (frame.get_width(), frame.get_height()) == (6, 6)
+    assert np.array_equal(shown(heat), swept.probabilities[0])
+    assert "0.60" in heat.get_title()
+    assert np.array_equal(shown(wrong), swept.predicted != 0)
+    assert "22 of 120" in wrong.get_title()
+    assert np.array_equal(shown(overlay)[..., 3] > 0, swept.predicted != 0)
+    drawn(figure)
+
+
+def test_a_position_stands_at_the_patchs_centre(swept):
+    heat = sensitivity(IMAGE, swept, "class 0").axes[1]
+    left, right, bottom, top = heat.images[0].get_extent()
+    assert (left + 1, right - 1, top + 1, bottom - 1) == (0, 22, 0, 18), (
+        "first and last centres, half a stride inside"
+    )
+    assert heat.get_xlim() == (-0.5, 23.5)
+    assert heat.get_ylim() == (19.5, -0.5)
+
+
+def test_zeiler_fergus(swept):
+    figure = zeiler_fergus(IMAGE, swept, CLASSES, "layer4")
+    axes = [axis for axis in figure.axes if axis.images]
+    assert np.array_equal(shown(axes[1]), swept.activations[0])
+    assert "layer4, channel 7" in axes[1].get_title()
+    assert np.array_equal(shown(axes[2]), swept.probabilities[0])
+    assert [t.get_text() for t in axes[3].get_legend().get_texts()] == [
+        "class 0",
+        "class 5",
+        "class 9",
+        "class 2",
+    ]
+    drawn(figure)
+    with pytest.raises(ValueError, match="layer="):
+        zeiler_fergus(IMAGE, replace(swept, channels=()), CLASSES, "layer4")
+
+
+def test_predicted_classes_have_a_colour_each(swept):
+    axis = predicted_classes(IMAGE, swept, CLASSES).axes[1]
+    index = shown(axis)
+    order = [0, 5, 9, 2]
+    assert all((index == i).sum() == (swept.predicted == c).sum() for i, c in enumerate(order))
+    colours = [patch.get_facecolor() for patch in axis.get_legend().get_patches()]
+    assert len(set(colours)) == 4
+    assert all(axis.images[0].cmap(i) == colour for i, colour in enumerate(colours))
+    drawn(axis.figure)
+
+
+def test_rare_classes_share_a_colour(swept):
+    many = replace(swept, predicted=torch.arange(120).view(10, 12) % 12)
+    axis = predicted_classes(IMAGE, many, CLASSES).axes[1]
+    texts = [t.get_text() for t in axis.get_legend().get_texts()]
+    assert len(texts) == 8
+    assert texts[-1] == "others"
+    assert (shown(axis) == 7).sum() == 50
+
+
+def test_heat_maps_share_one_scale(swept):
+    low = replace(swept, probabilities=swept.probabilities / 10)
+    figure = heat_maps(IMAGE, {"zero": {"6": swept, "9": low}, "blur": {"6": low, "9": swept}})
+    images = [axis.images[0] for axis in figure.axes if axis.images and "keeps" in axis.get_title()]
+    assert len(images) == 4
+    assert len({image.get_clim() for image in images}) == 1
+    assert np.array_equal(images[1].get_array(), low.probabilities[0])
+    assert "keeps 82%" in figure.axes[1].get_title()
+    drawn(figure)
+
+
+def test_side_by_side(swept):
+    figure = side_by_side([IMAGE, IMAGE], [swept, swept], ["a", "b"])
+    assert figure.axes[0].get_title() == "a 0.60"
+    assert np.array_equal(shown(figure.axes[3]), swept.probabilities[0])
+    drawn(figure)
+
+
+def test_ways_compares_positions_that_coincide(swept):
+    finer = replace(
+        swept,
+        tops=torch.arange(20) - 3,
+        lefts=torch.arange(24) - 3,
+        probabilities=(swept.probabilities + 0.25).repeat_interleave(2, 1).repeat_interleave(2, 2),
+        predicted=torch.zeros(20, 24, dtype=torch.int64),
+        computed=torch.ones(20, 24, dtype=torch.bool),
+    )
+    figure = ways({"exact": swept, "finer": finer})
+    axes = np.array(figure.axes[:4]).reshape(2, 2)
+    assert "0.2500" in axes[0, 1].get_title()
+    assert f"{int(swept.computed.sum())} of 120" in axes[1, 0].get_title()
+    dots = axes[1, 0].collections[0].get_offsets()
+    rows, columns = swept.computed.nonzero(as_tuple=True)
+    assert np.array_equal(np.asarray(dots), torch.stack([columns * 2, rows * 2], 1))
+    drawn(figure)
+
+
+def test_a_flat_map_can_be_drawn(swept):
+    flat = replace(swept, probabilities=torch.ones(1, 10, 12), activations=torch.zeros(1, 10, 12))
+    drawn(sensitivity(IMAGE, flat, "class 0"))
+    drawn(zeiler_fergus(IMAGE, flat, CLASSES, "layer"))
+
+
+def test_costs_draws_the_numbers():
+    figure = costs(
+        {"stride": {"loop": {1: 100.0, 2: 25.0}, "ours": {1: 10.0, 2: 3.0}}, "patch": {"loop": {8: 4.0}}}
+    )
+    assert [line.get_ydata().tolist() for line in figure.axes[0].lines] == [[100, 25], [10, 3]]
+    assert figure.axes[0].get_xlabel() == "stride"
+    assert figure.axes[0].get_yscale() == "log"
+    drawn(figure)
+
+
+def test_drops_by_part_puts_the_largest_first():
+    figure = drops_by_part({"ears": 0.1, "nose": 0.3, "background": 0.0})
+    axis = figure.axes[0]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["nose", "ears", "background"]
+    assert [bar.get_width() for bar in axis.patches] == [0.3, 0.1, 0.0]
+    drawn(figure)
+
+
+def test_patched_shows_the_most_probable_classes():
+    probabilities = torch.tensor([0.1, 0.5, 0.05, 0.3, 0.04, 0.01])
+    clean = torch.tensor([0.9, 0.1, 0.0, 0.0, 0.0, 0.0])
+    figure = patched(IMAGE, probabilities, clean, CLASSES, "title")
+    _, axis = figure.axes
+    assert [label.get_text() for label in axis.get_yticklabels()] == [f"class {i}" for i in (1, 3, 0, 2, 4)]
+    assert np.allclose([bar.get_width() for bar in axis.patches], [0.5, 0.3, 0.1, 0.05, 0.04])
+    assert np.allclose(axis.collections[0].get_offsets()[:, 0], [0.1, 0, 0.9, 0, 0])
+    drawn(figure)
