@@ -138,6 +138,43 @@ def test_hook_can_replace_an_output(model):
     torch.testing.assert_close(logits[0], model.classifier.bias)
 
 
+@pytest.mark.parametrize("frozen", [False, True])
+def test_recording_in_the_graph_gives_true_gradients(model, frozen):
+    model.double().requires_grad_(not frozen)
+    before = state_of(model)
+    inputs = torch.randn(2, 3, 32, 32, dtype=torch.float64)
+    layers = ["block2.conv", "block4.norm"]  # before the ReLU: after it, zeros tie in the pooling
+    with recording(model, layers, graph=True) as outputs:
+        total = model(inputs)[:, 3].sum()
+        gradients = torch.autograd.grad(total, [outputs[name] for name in layers])
+    assert_untouched(model, before)
+    captured = capture(model, inputs, layers)
+    step = 1e-8
+    for name, gradient in zip(captured, gradients, strict=True):
+        torch.testing.assert_close(outputs[name].detach(), captured[name])
+        direction = torch.randn_like(captured[name])
+
+        def moved(amount, values=captured[name], along=direction):
+            return lambda module, given, output: values + amount * along
+
+        totals = []
+        for amount in (step, -step):
+            with hooked(model, {name: moved(amount)}), torch.no_grad():
+                totals.append(model(inputs)[:, 3].sum())
+        slope = (totals[0] - totals[1]) / (2 * step)
+        torch.testing.assert_close((gradient * direction).sum(), slope, atol=1e-6, rtol=1e-4)
+
+
+def test_recording_in_the_graph_is_safe_from_in_place_operations():
+    model = nn.Sequential(nn.Conv2d(1, 1, 1), nn.ReLU(inplace=True))
+    with recording(model, ["0"], graph=True) as outputs:
+        total = model(torch.tensor([[[[-1.0, 2.0]]]])).sum()
+        before_relu = outputs["0"].detach().clone()
+        (gradient,) = torch.autograd.grad(total, outputs["0"])
+    assert before_relu.min() < 0, "one of two numbers of different sign stays below zero"
+    assert torch.equal(gradient, (before_relu > 0).float())
+
+
 class Reusing(nn.Module):
     def __init__(self):
         super().__init__()

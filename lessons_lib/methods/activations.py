@@ -67,14 +67,16 @@ def hooked(model: nn.Module, hooks: Mapping[str, ForwardHook]) -> Iterator[nn.Mo
 
 
 @contextlib.contextmanager
-def recording(model: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, Tensor]]:
+def recording(model: nn.Module, layers: Sequence[str], *, graph: bool = False) -> Iterator[dict[str, Tensor]]:
     """Record the outputs of ``layers`` in each forward pass inside the block.
 
-    Outputs are copied, detached from the graph, since a later in-place ReLU would overwrite them.
+    Outputs are copied, since a later in-place ReLU would overwrite them, and detached from the graph.
 
     Args:
         model: any module whose layers have names.
         layers: the names of the layers.
+        graph: whether to leave the outputs in the graph, so that the network's output can be differentiated
+            with respect to them (``torch.autograd.grad``), whether or not its parameters are frozen.
 
     Yields:
         A dictionary that holds, after a forward pass, each layer's output by name.
@@ -88,13 +90,17 @@ def recording(model: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, Ten
     runs = dict.fromkeys(layers, 0)
 
     def recorder(name: str) -> ForwardHook:
-        def record(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        def record(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Tensor | None:
             if not isinstance(output, Tensor):
                 raise TypeError(
                     f"layer {name!r} gives a {type(output).__name__}, not a tensor: choose a layer inside it"
                 )
             runs[name] += 1
-            outputs[name] = output.detach().clone()
+            if not graph:
+                outputs[name] = output.detach().clone()
+                return None
+            outputs[name] = output if output.requires_grad else output.requires_grad_()
+            return output.clone()  # the network goes on from a copy, which it may overwrite
 
         return record
 

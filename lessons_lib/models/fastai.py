@@ -1,0 +1,205 @@
+"""The bridge to fastai: the course's ImageNet networks as architectures, pictures in memory as DataLoaders.
+
+Import it before fastai itself: it keeps fastai's import from printing a warning of its own.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import timm
+import torch.nn.functional as F
+from PIL import Image, UnidentifiedImageError
+from torch import nn
+from torchvision.models import get_model
+from tqdm.contrib.concurrent import thread_map
+
+from lessons_lib.data.pictures import Pictures
+from lessons_lib.models import imagenet
+
+with warnings.catch_warnings():
+    # fastai 2.8 calls torch.jit.script when it is imported, which torch 2.15 deprecates
+    warnings.filterwarnings("ignore", message=r"`torch\.jit\.script` is deprecated", category=FutureWarning)
+    from fastai.callback.core import Callback, TrainEvalCallback
+    from fastai.data.core import DataLoaders, TfmdDL
+    from fastai.data.transforms import IntToFloatTensor, Transform
+    from fastai.torch_core import TensorCategory, TensorImage
+    from fastai.vision.learner import default_split, model_meta
+
+
+@dataclass(frozen=True, eq=False)
+class Backbone:
+    """An ImageNet network as fastai's ``arch``: a function that makes the network, pretrained or not.
+
+    Attributes:
+        classifier: the network and how to prepare pictures for it.
+    """
+
+    classifier: imagenet.ImageNetClassifier
+
+    def __call__(self, pretrained: bool = True) -> nn.Module:
+        """A fresh copy of the pretrained network, or one with random weights."""
+        if pretrained:
+            return copy.deepcopy(self.classifier.model)
+        name = self.classifier.name
+        return timm.create_model("tf_efficientnet_lite0") if name == imagenet.OFFLINE else get_model(name)
+
+
+def backbone(name: str = imagenet.OFFLINE) -> Backbone:
+    """One of the course's ImageNet networks as an architecture for ``vision_learner``; says what was loaded.
+
+    By itself fastai would download torchvision's weights, and does not know EfficientNet-Lite0. This one takes them
+    from :func:`lessons_lib.models.imagenet.load`, and tells fastai how to normalise the pictures.
+
+    Args:
+        name: one of :data:`lessons_lib.models.imagenet.NAMES`.
+
+    Raises:
+        ValueError: for an unknown name.
+        ConnectionError: if the weights are neither on this machine nor reachable; the text says how to get them.
+    """
+    arch = Backbone(imagenet.load(name))
+    stats = arch.classifier.mean, arch.classifier.std
+    # no cut: fastai cuts before the last child that holds a pooling layer
+    model_meta[arch] = {"cut": None, "split": default_split, "stats": stats}
+    return arch
+
+
+class FrozenBatchNorm(Callback):
+    """Train with the averages that batch norm came with, in frozen and in unfrozen layers.
+
+    fastai trains every batch norm layer, in a frozen body too, unless told ``train_bn=False``; its own ``BnFreeze``
+    leaves alone what is frozen, and so ends its work when ``fine_tune`` unfreezes the body. The averages over a few
+    small batches are bad ones, and a network that depends on them as much as EfficientNet-Lite0 is lost.
+    """
+
+    run_after = TrainEvalCallback
+
+    def before_train(self) -> None:
+        """Put each batch norm layer into evaluation mode after fastai has put all layers into training mode."""
+        for module in self.learn.model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+
+
+@dataclass(frozen=True)
+class _Items:
+    """:class:`Pictures` as fastai's pairs of picture and label: one of them, or several at once."""
+
+    pictures: Pictures
+
+    @property
+    def vocab(self) -> tuple[str, ...]:
+        """The names of the classes, where fastai looks for them."""
+        return self.pictures.classes
+
+    def new_empty(self) -> _Items:
+        """What fastai exports with a learner in place of the data."""
+        return _Items(self.pictures.subset(slice(0, 0)))
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, index: int | list[int]) -> tuple[TensorImage, TensorCategory]:
+        return TensorImage(self.pictures.images[index]), TensorCategory(self.pictures.labels[index])
+
+
+class _BatchLoader(TfmdDL):
+    """Takes a whole batch out of its items at once: to collect picture by picture takes longer than to train."""
+
+    def create_batches(self, indices: Iterable[int]) -> Iterator[tuple[TensorImage, TensorCategory]]:
+        return (self.dataset[chunk] for chunk in self.chunkify(indices))
+
+
+def dataloaders(
+    train: Pictures, valid: Pictures, *, size: int | None = None, batch_size: int = 64
+) -> DataLoaders:
+    """Pictures in memory as fastai's DataLoaders: floats in 0–1, not augmented, loaded in this process.
+
+    They are not normalised either: ``vision_learner`` adds what its architecture needs, ``Learner`` adds nothing.
+
+    Args:
+        train: to learn from, shuffled before each epoch; the last, smaller batch of an epoch is left out.
+        valid: to measure on.
+        size: side in pixels to which a batch is resized (bilinear); by default pictures keep their size.
+        batch_size: pictures a step.
+
+    Raises:
+        ValueError: if the classes differ, or there is not one batch to learn from and one picture to measure on.
+    """
+    if train.classes != valid.classes:
+        raise ValueError(f"both sets need the same classes, not {train.classes} and {valid.classes}")
+    if len(train) < batch_size or not len(valid):
+        raise ValueError(
+            f"{len(train)} pictures to learn from and {len(valid)} to measure on: need at least {batch_size} "
+            "(the batch size) and one"
+        )
+    after_batch = [IntToFloatTensor(), *([_Resize(size)] if size else [])]
+    loaders = [
+        _BatchLoader(
+            _Items(pictures),
+            bs=batch_size,
+            shuffle=learn,
+            drop_last=learn,
+            num_workers=0,
+            after_batch=after_batch,
+        )
+        for pictures, learn in ((train, True), (valid, False))
+    ]
+    return DataLoaders(*loaders)
+
+
+class _Resize(Transform):
+    """Resize a batch of floats, after they became floats and before they are normalised."""
+
+    order = 50
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        super().__init__()
+
+    def encodes(self, batch: TensorImage) -> TensorImage:
+        """Shape (N, 3, size, size)."""
+        return F.interpolate(batch, (self.size, self.size), mode="bilinear", antialias=True)
+
+
+def readable(files: Iterable[str | Path]) -> list[Path]:
+    """The files, after each has been opened: fastai would stop in the middle of an epoch, with a long traceback.
+
+    Raises:
+        ValueError: if there are none, or some are missing, damaged or no pictures; the text names the first of them.
+    """
+    paths = [Path(file) for file in files]
+    if not paths:
+        raise ValueError("there are no pictures: is the folder empty, or the name misspelt?")
+    problems = [
+        problem for problem in thread_map(_problem, paths, desc="Opening pictures", leave=False) if problem
+    ]
+    if problems:
+        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise ValueError(
+            f"{len(problems)} of {len(paths)} pictures cannot be read: {'; '.join(problems[:3])}{more}. "
+            "Leave them out or fetch them again."
+        )
+    return paths
+
+
+def _problem(path: Path) -> str | None:
+    """Why a file is no picture that can be read, or None."""
+    if not path.is_file():
+        return f"{path} is missing"
+    try:
+        with Image.open(path) as image:
+            image.draft(
+                image.mode, (32, 32)
+            )  # a JPEG is read to its end, but only an eighth of its pixels is made
+            image.load()
+    except UnidentifiedImageError:
+        return f"{path} is no picture"
+    except Exception as error:  # damaged files make Pillow's decoders raise nearly anything
+        return f"{path} is damaged ({error})"
+    return None
