@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import pickle
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -107,6 +107,7 @@ def fit(
     settings: Settings,
     *,
     transform: Callable[[Tensor], Tensor] = to_input,
+    groups: Sequence[Mapping[str, Any]] | None = None,
     checkpoint: Path | None = None,
     progress: bool = True,
 ) -> Run:
@@ -123,6 +124,8 @@ def fit(
         test: pictures to measure accuracy on after each epoch; never learned from.
         settings: see :class:`Settings`.
         transform: turns uint8 pictures (N, 3, H, W) into the model's input.
+        groups: parameters with a peak learning rate of their own, as PyTorch's optimisers take them: dictionaries of
+            "params" and "lr". By default all parameters learn at ``settings.learning_rate``.
         checkpoint: a file to save to and resume from.
         progress: whether to show a progress bar.
 
@@ -142,12 +145,16 @@ def fit(
     labels = train.labels.to(device)
     steps = len(train) // settings.batch_size
     optimizer = torch.optim.AdamW(
-        model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+        [dict(group) for group in groups] if groups is not None else model.parameters(),
+        settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        fused=True,
     )
     total = max(3, settings.epochs * steps)
     # the schedule divides by the lengths of its rise and of its fall, which must not be 0 in the shortest runs
+    peaks = [group["lr"] for group in optimizer.param_groups]
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, settings.learning_rate, total, pct_start=max(settings.warmup, 2 / total)
+        optimizer, peaks, total, pct_start=max(settings.warmup, 2 / total)
     )
     run = Run()
     if checkpoint is not None and checkpoint.exists():

@@ -1,0 +1,287 @@
+"""A new head on a trained network, a part of it that truly stays as it is, and a learning rate for each depth."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Sequence
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from lessons_lib.methods.activations import get_layer, hooked
+from lessons_lib.methods.transfer.probes import Probe
+
+
+class Transfer(nn.Module):
+    """A network of which some layers stay as they are while the others learn. :func:`transfer` makes one.
+
+    ``requires_grad = False`` does not freeze a layer: in training mode its batch norms still follow the new data and
+    its dropout still drops. Here frozen layers stay in evaluation mode whatever ``train()`` says, so what they
+    compute for a picture never changes.
+
+    Args:
+        network: it is changed in place: its frozen parameters no longer ask for gradients, all others do.
+        frozen: names of the layers that stay.
+        freeze_norms: whether all batch norms keep the means and variances they came with, also in layers that
+            learn. A handful of pictures says too little about them.
+
+    Raises:
+        ValueError: for an unknown layer.
+    """
+
+    def __init__(self, network: nn.Module, frozen: Sequence[str] = (), *, freeze_norms: bool = True) -> None:
+        super().__init__()
+        self.network = network.requires_grad_(True)
+        self.frozen = tuple(frozen)
+        # a tuple, which PyTorch does not take for submodules of their own
+        still = [get_layer(network, name).requires_grad_(False) for name in self.frozen]
+        norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+        self._still = (*still, *norms) if freeze_norms else tuple(still)
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode for the layers that learn; frozen ones stay in evaluation mode."""
+        super().train(mode)
+        for module in self._still:
+            module.eval()
+        return self
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """The network's logits, shape (N, classes)."""
+        return self.network(inputs)
+
+
+def transfer(
+    model: nn.Module,
+    classes: int,
+    inputs: Tensor | None = None,
+    *,
+    freeze: str | None = None,
+    freeze_norms: bool = True,
+    seed: int = 0,
+) -> Transfer:
+    """A copy of ``model`` with a new head for ``classes`` classes, frozen up to a named layer.
+
+    Args:
+        model: a trained classifier; it is left as it is.
+        classes: of the new task, at least 2.
+        inputs: one input or more of the model, shape (N, ...); only needed with ``freeze``, to see in which order
+            the layers run.
+        freeze: the last layer that stays as it is, with all that run before it; None lets everything learn.
+        freeze_norms: see :class:`Transfer`.
+        seed: of the new head's weights; the caller's random generator is left as it was.
+
+    Raises:
+        ValueError: for fewer than two classes, an unknown layer, ``freeze`` without ``inputs`` or up to the new
+            head itself, or a model without a linear layer.
+    """
+    if classes < 2:
+        raise ValueError(f"a classifier needs at least 2 classes, not {classes}")
+    network = copy.deepcopy(model)
+    name = head_name(network)
+    old = get_layer(network, name)
+    with torch.random.fork_rng([]):
+        torch.manual_seed(seed)
+        new = nn.Linear(old.in_features, classes, bias=old.bias is not None)  # type: ignore[arg-type]
+    network.set_submodule(name, new.to(old.weight))  # type: ignore[arg-type]
+    frozen: tuple[str, ...] = ()
+    if freeze is not None:
+        if inputs is None:
+            raise ValueError(
+                "to freeze up to a layer, give inputs: running them shows the order of the layers"
+            )
+        frozen = layers_up_to(network, freeze, inputs)
+        if name in frozen:
+            raise ValueError(
+                f"{freeze!r} holds the new head {name!r} or runs after it: freeze an earlier layer"
+            )
+    return Transfer(network, frozen, freeze_norms=freeze_norms)
+
+
+def head_name(model: nn.Module) -> str:
+    """The name of the head: the last linear layer.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    names = [name for name, module in model.named_modules() if name and isinstance(module, nn.Linear)]
+    if not names:
+        raise ValueError(f"{type(model).__name__} has no nn.Linear inside, so there is no head to replace")
+    return names[-1]
+
+
+@torch.no_grad()
+def layers_up_to(model: nn.Module, layer: str, inputs: Tensor) -> tuple[str, ...]:
+    """The layers that have run when ``layer`` is done, itself included, in the order in which they run.
+
+    Listed are layers that have weights of their own or no layers inside.
+
+    Args:
+        model: any module whose layers have names.
+        layer: one of them; it may hold others.
+        inputs: one input or more of the model, shape (N, ...).
+
+    Raises:
+        ValueError: for an unknown layer, or one that does not run.
+    """
+    get_layer(model, layer)
+    units = _units(model)
+    order: list[str] = []
+    done = False
+
+    def follow(name: str) -> Any:
+        def hook(module: nn.Module, given: tuple[Any, ...], output: Any) -> None:
+            nonlocal done
+            if not done and name in units and name not in order:
+                order.append(name)
+            done = done or name == layer
+
+        return hook
+
+    with hooked(model, {name: follow(name) for name in {*units, layer}}):
+        model(inputs.to(next(model.parameters()).device))
+    if not done:
+        raise ValueError(f"layer {layer!r} did not run, so nothing runs before it")
+    return tuple(order)
+
+
+def _units(model: nn.Module) -> tuple[str, ...]:
+    """Names of the layers that hold weights themselves or hold no layers; timm's batch norms do both."""
+    return tuple(
+        name
+        for name, module in model.named_modules()
+        if name and (next(module.parameters(recurse=False), None) is not None or not any(module.children()))
+    )
+
+
+def discriminative(
+    model: Transfer, ends: Sequence[str], inputs: Tensor, *, lowest: float, highest: float
+) -> list[dict[str, Any]]:
+    """Parameter groups whose learning rates rise by equal factors from the first layers to the head.
+
+    Early layers hold what most tasks share, so they should change least. fastai's ``slice(lowest, highest)`` does
+    the same. Give the groups to :func:`lessons_lib.training.fit` or to any optimiser of PyTorch.
+
+    Args:
+        model: what will learn.
+        ends: the last layer of each group but the last, in the order in which they run.
+        inputs: one input or more of the model, shape (N, ...).
+        lowest: learning rate of the first group, above 0.
+        highest: learning rate of the last group, which ends with the head; at least ``lowest``.
+
+    Returns:
+        ``len(ends) + 1`` groups, first layers first, each with "params" (those that learn) and "lr". Groups in which
+        nothing learns are left out.
+
+    Raises:
+        ValueError: for learning rates out of order, no or an unknown layer, or layers not in the order they run.
+
+    Source: J. Howard and S. Ruder, "Universal Language Model Fine-tuning for Text Classification" (ACL 2018, §3.2).
+    """
+    if not 0 < lowest <= highest:
+        raise ValueError(f"learning rates must be above 0 and rise, not {lowest} to {highest}")
+    if not ends:
+        raise ValueError("name at least one layer at which a group ends")
+    parts: list[list[nn.Parameter]] = []
+    reached: set[str] = set()
+    for number, end in enumerate(ends):
+        upto = layers_up_to(model.network, end, inputs)
+        if not set(upto) > reached:
+            raise ValueError(
+                f"{end!r} does not run after {ends[number - 1]!r}: name the layers in their order"
+            )
+        new = [get_layer(model.network, name) for name in upto if name not in reached]
+        parts.append([p for layer in new for p in layer.parameters(recurse=False) if p.requires_grad])
+        reached |= set(upto)
+    known = {id(parameter) for part in parts for parameter in part}
+    parts.append([parameter for parameter in _learning(model) if id(parameter) not in known])
+    rates = [lowest * (highest / lowest) ** (number / len(ends)) for number in range(len(parts))]
+    return [{"params": part, "lr": rate} for part, rate in zip(parts, rates, strict=True) if part]
+
+
+def slower_body(model: Transfer, rate: float, *, slowdown: float = 10) -> list[dict[str, Any]]:
+    """Two parameter groups: the head learns at ``rate``, all below it ``slowdown`` times slower.
+
+    Raises:
+        ValueError: if ``rate`` is not above 0 or ``slowdown`` is below 1.
+    """
+    if rate <= 0 or slowdown < 1:
+        raise ValueError(f"need a rate above 0 and a slowdown of 1 or more, not {rate} and {slowdown}")
+    head = _learning(get_layer(model.network, head_name(model.network)))
+    known = {id(parameter) for parameter in head}
+    body = [parameter for parameter in _learning(model) if id(parameter) not in known]
+    groups = [{"params": body, "lr": rate / slowdown}] if body else []
+    return [*groups, {"params": head, "lr": rate}]
+
+
+@torch.no_grad()
+def start_head(model: Transfer, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
+    """Let the head begin as a softmax probe on the frozen features instead of at random, in place.
+
+    A random head sends large, meaningless gradients into the body at first, which spoils good features.
+
+    Args:
+        model: its head is overwritten.
+        batches: inputs (B, ...) and labels (B,), all training pictures once, without augmentation.
+
+    Raises:
+        ValueError: for no batches, or labels that are not all classes of the head.
+
+    Source: A. Kumar et al., "Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution"
+    (ICLR 2022, §3: "LP-FT").
+    """
+    name = head_name(model.network)
+    head = get_layer(model.network, name)
+    given: list[Tensor] = []
+
+    def keep(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        given.append(inputs[0].float().cpu())
+
+    labels = []
+    with hooked(model.network, {name: keep}):
+        for inputs, answers in batches:
+            model(inputs.to(head.weight.device))  # type: ignore[arg-type]
+            labels.append(answers.cpu())
+    if not labels:
+        raise ValueError("there are no pictures to start the head from")
+    weight, bias = Probe("softmax").fit(torch.cat(given), torch.cat(labels)).linear()
+    if weight.shape != head.weight.shape:
+        raise ValueError(f"the head has {len(head.weight)} classes, but the labels only {len(weight)}")  # type: ignore[arg-type]
+    head.weight.copy_(weight)  # type: ignore[operator]
+    if head.bias is not None:
+        head.bias.copy_(bias)  # type: ignore[operator]
+
+
+def _learning(module: nn.Module) -> list[nn.Parameter]:
+    return [parameter for parameter in module.parameters() if parameter.requires_grad]
+
+
+def learnable(model: nn.Module) -> int:
+    """How many numbers of ``model`` can learn: the parameters that ask for a gradient."""
+    return sum(parameter.numel() for parameter in _learning(model))
+
+
+def with_old_head(tuned: Transfer, source: nn.Module) -> nn.Module:
+    """The fine-tuned body under the head it had before: what is left of the old skill.
+
+    Args:
+        tuned: made from ``source`` by :func:`transfer`, then trained.
+        source: the network as it was; left as it is.
+
+    Returns:
+        A network in evaluation mode that answers with the classes of ``source``.
+
+    Raises:
+        ValueError: if ``tuned`` was not made from a network like ``source``.
+    """
+    name, network = head_name(source), copy.deepcopy(tuned.network)
+    if name not in dict(network.named_modules()) or _body_shapes(network, name) != _body_shapes(source, name):
+        raise ValueError(f"this was not fine-tuned from such a {type(source).__name__}: the bodies differ")
+    network.set_submodule(name, copy.deepcopy(get_layer(source, name)))
+    return network.eval()
+
+
+def _body_shapes(network: nn.Module, head: str) -> dict[str, torch.Size]:
+    weights = network.state_dict()
+    return {name: tensor.shape for name, tensor in weights.items() if not name.startswith(f"{head}.")}

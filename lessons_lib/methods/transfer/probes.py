@@ -1,0 +1,182 @@
+"""Linear probes: what a frozen layer already knows about a task, read out by the simplest classifier there is.
+
+The body never changes, so its features are computed once and kept; every probe after that costs milliseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy import linalg
+from torch import Tensor, nn
+
+from lessons_lib.data.pictures import to_input
+from lessons_lib.methods.activations import recording
+
+Kind = Literal["svm", "softmax"]
+
+# C for features of unit variance whose squared length is about 1: fixed, so that no probe is tuned to its test
+_STRENGTH: Mapping[Kind, float] = {"svm": 1.0, "softmax": 10.0}
+
+
+@torch.no_grad()
+def frozen_features(
+    model: nn.Module,
+    images: Tensor,
+    layers: Sequence[str],
+    *,
+    grid: int = 2,
+    transform: Callable[[Tensor], Tensor] = to_input,
+    batch_size: int = 250,
+) -> dict[str, Tensor]:
+    """What several layers make of each picture, in one pass: the cache that all probes read.
+
+    Feature maps are averaged over a ``grid`` × ``grid`` of regions, so that layers of different sizes give vectors of
+    comparable length that still know roughly where things are.
+
+    Args:
+        model: any module whose layers have names; it runs in evaluation mode and is left as it was.
+        images: uint8, shape (N, 3, H, W).
+        layers: the names of the layers.
+        grid: regions a side, at least 1; 1 averages over the whole picture.
+        transform: turns a batch of uint8 pictures into the model's input.
+        batch_size: how many pictures to run at once; the result does not depend on it.
+
+    Returns:
+        By layer, float, on the CPU: shape (N, C·grid²) for feature maps (N, C, H, W), less for maps smaller than the
+        grid, and (N, C) for vectors.
+
+    Raises:
+        TypeError: if the pictures are not uint8.
+        ValueError: for no pictures, another shape, a grid below 1, an unknown layer, or a layer that gives neither
+            maps nor vectors, or NaN or infinity.
+    """
+    if images.dtype != torch.uint8:
+        raise TypeError(f"frozen_features expects uint8 pictures in 0–255, not {images.dtype}")
+    if images.ndim != 4 or not len(images):
+        raise ValueError(f"need pictures of shape (N, 3, H, W), at least one, not {tuple(images.shape)}")
+    if not layers or grid < 1:
+        raise ValueError(f"need at least one layer and a grid of 1 or more, not {tuple(layers)} and {grid}")
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    kept: dict[str, list[Tensor]] = {name: [] for name in layers}
+    with recording(model, layers) as outputs:
+        for batch in images.split(batch_size):
+            model(transform(batch.to(device)))
+            for name in layers:
+                kept[name].append(_regions(outputs[name], grid, name).cpu())
+    return {name: torch.cat(parts) for name, parts in kept.items()}
+
+
+def _regions(output: Tensor, grid: int, name: str) -> Tensor:
+    if output.ndim not in {2, 4}:
+        raise ValueError(f"layer {name!r} gives shape {tuple(output.shape)}: choose one of maps or vectors")
+    if not torch.isfinite(output).all():
+        raise ValueError(f"layer {name!r} gives NaN or infinity: nothing can be learned from that")
+    if output.ndim == 2:
+        return output
+    height, width = (min(grid, side) for side in output.shape[2:])
+    return F.adaptive_avg_pool2d(output, (height, width)).flatten(1)
+
+
+class Probe:
+    """A linear classifier on features of a frozen layer: a support vector machine, or softmax regression.
+
+    Features are standardised by their mean and spread on the training pictures. The penalty is the same for all
+    layers, relative to the length of their vectors, and is not tuned.
+
+    Args:
+        kind: "svm" (hinge loss, one class against the rest) or "softmax" (cross-entropy).
+        seed: of the order in which the support vector machine visits the pictures.
+
+    Raises:
+        ValueError: for another kind.
+    """
+
+    def __init__(self, kind: Kind = "svm", *, seed: int = 0) -> None:
+        if kind not in get_args(Kind):
+            raise ValueError(f'a probe is "svm" or "softmax", not {kind!r}')
+        self.kind = kind
+        self.seed = seed
+
+    def fit(self, features: Tensor, labels: Tensor) -> Probe:
+        """Learn from features (N, D) with labels (N,) of at least two classes.
+
+        Raises:
+            ValueError: for other shapes, NaN, or a single class.
+        """
+        # scikit-learn takes a second to import, and the training script may do without
+        from sklearn.linear_model import LogisticRegression  # noqa: PLC0415
+        from sklearn.svm import LinearSVC  # noqa: PLC0415
+
+        if features.ndim != 2 or labels.shape != features.shape[:1]:
+            raise ValueError(
+                f"need features (N, D) and labels (N,), not {tuple(features.shape)} and {tuple(labels.shape)}"
+            )
+        if not torch.isfinite(features).all():
+            raise ValueError("the features hold NaN or infinity")
+        if len(labels.unique()) < 2:
+            raise ValueError("a probe needs pictures of at least two classes")
+        self.mean = features.double().mean(0)
+        spread = features.double().std(0, correction=0)
+        self.scale = torch.where(spread > 1e-7, spread, 1.0)
+        strength = _STRENGTH[self.kind] / features.shape[1]
+        self._classifier = (
+            LinearSVC(C=strength, random_state=self.seed, max_iter=10_000)
+            if self.kind == "svm"
+            else LogisticRegression(C=strength, max_iter=2_000)
+        ).fit(self._standard(features), labels.numpy())
+        return self
+
+    def predict(self, features: Tensor) -> Tensor:
+        """The most likely class of each row of features (N, D), int64 (N,)."""
+        return torch.from_numpy(self._classifier.predict(self._standard(features)))
+
+    def accuracy(self, features: Tensor, labels: Tensor) -> float:
+        """Share right, 0–1."""
+        return (self.predict(features) == labels).double().mean().item()
+
+    def linear(self) -> tuple[Tensor, Tensor]:
+        """The same classifier as weights (classes, D) and bias (classes,) of a linear layer, for raw features."""
+        weight = torch.from_numpy(np.atleast_2d(self._classifier.coef_))
+        bias = torch.from_numpy(np.atleast_1d(self._classifier.intercept_))
+        if len(weight) == 1:  # of two classes scikit-learn keeps only the second's score against the first
+            weight, bias = torch.cat([-weight, weight]) / 2, torch.cat([-bias, bias]) / 2
+        weight = weight / self.scale
+        return weight.float(), (bias - weight @ self.mean).float()
+
+    def _standard(self, features: Tensor) -> np.ndarray:
+        return ((features.double() - self.mean) / self.scale).numpy()
+
+
+def frechet(first: Tensor, second: Tensor) -> float:
+    """How far apart two sets of pictures lie in a network's features: the Fréchet distance of two Gaussians.
+
+    ``|μ₁ − μ₂|² + tr(Σ₁ + Σ₂ − 2 (Σ₁Σ₂)^½)``; 0 for equal means and covariances. Only compare values of one network,
+    one layer and sets of one size, since it falls as sets grow.
+
+    Args:
+        first: features, shape (N, D), at least two rows.
+        second: features of other pictures, shape (M, D).
+
+    Raises:
+        ValueError: for other shapes, fewer than two rows or NaN.
+
+    Source: M. Heusel et al., "GANs Trained by a Two Time-Scale Update Rule" (NeurIPS 2017, §2, the "FID").
+    """
+    for features in (first, second):
+        if features.ndim != 2 or len(features) < 2 or features.shape[1] != first.shape[1]:
+            raise ValueError(
+                f"need two sets of features of one width, not {tuple(first.shape)} and {tuple(second.shape)}"
+            )
+        if not torch.isfinite(features).all():
+            raise ValueError("the features hold NaN or infinity")
+    a, b = first.double(), second.double()
+    covariances = torch.atleast_2d(a.T.cov()), torch.atleast_2d(b.T.cov())
+    # the eigenvalues of Σ₁Σ₂ are those of a positive semidefinite matrix: only rounding makes them negative or complex
+    root = np.sqrt(np.clip(linalg.eigvals((covariances[0] @ covariances[1]).numpy()).real, 0, None)).sum()
+    apart = (a.mean(0) - b.mean(0)).square().sum()
+    return max(0.0, float(apart + covariances[0].trace() + covariances[1].trace() - 2 * root))

@@ -1,0 +1,115 @@
+"""The trained networks that the lesson reuses, each with all that is needed to reuse it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lessons_lib.data.archives import CIFAR_CLASSES
+from lessons_lib.data.pictures import to_input
+from lessons_lib.models import checkpoints
+from lessons_lib.models.small_cnn import BLOCKS, SmallCNN
+
+SMALL_CNN = "small_cnn_cifar10"
+_LAYERS = {
+    "efficientnet_lite0": (*(f"blocks.{stage}" for stage in range(7)), "global_pool"),
+    "resnet50": ("relu", "layer1", "layer2", "layer3", "layer4", "avgpool"),
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A trained network to reuse.
+
+    Attributes:
+        name: what it is called.
+        model: in evaluation mode, giving logits.
+        fresh: makes the same architecture untrained, for a number of classes and from a seed.
+        transform: turns uint8 pictures (N, 3, H, W) of any size into its input.
+        classes: the names of what it was trained to tell apart.
+        layers: names to probe, in the order they run; the last is what the head sees.
+        middle: the layer half way, the usual "earlier activations".
+        rate: the learning rate it is trained with from scratch (AdamW, one-cycle).
+    """
+
+    name: str
+    model: nn.Module
+    fresh: Callable[[int, int], nn.Module]
+    transform: Callable[[Tensor], Tensor]
+    classes: tuple[str, ...]
+    layers: tuple[str, ...]
+    middle: str
+    rate: float
+
+
+def load(name: str = SMALL_CNN, *, size: int = 96) -> Source:
+    """The source network ``name``.
+
+    Args:
+        name: "small_cnn_cifar10", shipped; or "efficientnet_lite0", which comes with the dependencies, or "resnet50",
+            both trained on ImageNet.
+        size: side in pixels to which pictures are resized for the ImageNet networks, at least 32: what they learned
+            at 224 carries over to less, at a fraction of the cost.
+
+    Raises:
+        ValueError: for an unknown name or too small a size.
+        ConnectionError: if the weights are neither on this machine nor reachable; the message says how to get them.
+    """
+    if name == SMALL_CNN:
+        model = checkpoints.restore(SmallCNN(), SMALL_CNN)
+        return Source(
+            name, model, _seeded(SmallCNN), to_input, CIFAR_CLASSES, (*BLOCKS, "embedding"), "block3", 4e-3
+        )
+    if name not in _LAYERS:
+        raise ValueError(f"no source {name!r}; there are: {', '.join((SMALL_CNN, *_LAYERS))}")
+    if size < 32:
+        raise ValueError(f"size must be at least 32 pixels, not {size}")
+    # imported here, since timm and torchvision take seconds
+    from lessons_lib.models import imagenet  # noqa: PLC0415
+
+    classifier = imagenet.load(name)
+
+    def transform(images: Tensor) -> Tensor:
+        enlarged = F.interpolate(
+            images.float(), (size, size), mode="bilinear", antialias=size < max(images.shape[-2:])
+        )
+        return classifier.normalise(enlarged)
+
+    layers = _LAYERS[name]
+    middle = layers[(len(layers) - 1) // 2]
+    return Source(
+        name,
+        classifier.model,
+        _seeded(_builder(name)),
+        transform,
+        classifier.categories,
+        layers,
+        middle,
+        1e-3,
+    )
+
+
+def _builder(name: str) -> Callable[[int], nn.Module]:
+    def build(classes: int) -> nn.Module:
+        if name == "efficientnet_lite0":
+            import timm  # noqa: PLC0415
+
+            return timm.create_model("tf_efficientnet_lite0", num_classes=classes)
+        from torchvision.models import get_model  # noqa: PLC0415
+
+        return get_model(name, num_classes=classes)
+
+    return build
+
+
+def _seeded(build: Callable[[int], nn.Module]) -> Callable[[int, int], nn.Module]:
+    def fresh(classes: int, seed: int) -> nn.Module:
+        with torch.random.fork_rng([]):
+            torch.manual_seed(seed)
+            return build(classes)
+
+    return fresh

@@ -1,0 +1,602 @@
+"""Frozen layers stay, probes equal scikit-learn's by hand, and verdicts follow from the numbers."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import linalg, stats
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC
+from torch import nn
+
+from lessons_lib.data.pictures import Pictures, to_input
+from lessons_lib.methods.transfer import (
+    ADVICE,
+    EARLY,
+    LATE,
+    SCRATCH,
+    STRATEGIES,
+    TUNED,
+    Probe,
+    Probing,
+    Training,
+    Transfer,
+    decide,
+    discriminative,
+    frechet,
+    frozen_features,
+    head_name,
+    judge,
+    layers_up_to,
+    learnable,
+    learning_curves,
+    mapped,
+    over_seeds,
+    per_class,
+    slower_body,
+    sources,
+    start_head,
+    transfer,
+    with_old_head,
+)
+from lessons_lib.models.small_cnn import BLOCKS, SmallCNN
+from lessons_lib.training import Settings, evaluating, fit
+
+INPUTS = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+def colours(n, seed=0, size=32):
+    """Pictures that are mostly red, green or blue, by label."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(n) % 3
+    images = torch.randint(0, 100, (n, 3, size, size), generator=generator, dtype=torch.uint8)
+    images[torch.arange(n), labels] += 120
+    return Pictures(images, labels, ("red", "green", "blue"), "made in the test")
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return SmallCNN()
+
+
+def weights(module):
+    return {name: tensor.clone() for name, tensor in module.state_dict().items()}
+
+
+def changed(before, after):
+    return {name for name in before if not torch.equal(before[name], after[name])}
+
+
+# ---------------------------------------------------------------- freezing
+
+
+def test_a_new_head_on_a_copy(model):
+    before = weights(model)
+    torch.manual_seed(9)
+    expected = torch.rand(1)
+    torch.manual_seed(9)
+    tuned = transfer(model, 3)
+    assert torch.equal(torch.rand(1), expected), "the caller's generator must be left alone"
+    assert tuned(INPUTS).shape == (4, 3)
+    assert tuned.network.classifier.weight.shape == (3, 64)
+    assert not changed(before, model.state_dict())
+    assert model.classifier.out_features == 10
+    same, other = transfer(model, 3), transfer(model, 3, seed=1)
+    assert torch.equal(tuned.network.classifier.weight, same.network.classifier.weight)
+    assert not torch.equal(tuned.network.classifier.weight, other.network.classifier.weight)
+
+
+def test_frozen_layers_do_not_change_in_training_not_even_their_batch_norms(model):
+    tuned = transfer(model, 3, INPUTS, freeze="block3")
+    before = weights(tuned.network)
+    fit(tuned, colours(32), colours(3), Settings(epochs=1, batch_size=16), progress=False)
+    moved = changed(before, tuned.network.state_dict())
+    assert {name.split(".")[0] for name in moved} == {"block4", "block5", "embedding", "classifier"}
+    assert not any("running" in name for name in moved), "frozen norms keep their statistics everywhere"
+
+
+def test_norms_of_learning_layers_can_follow_the_data(model):
+    tuned = transfer(model, 3, INPUTS, freeze="block3", freeze_norms=False)
+    before = weights(tuned.network)
+    fit(tuned, colours(32), colours(3), Settings(epochs=1, batch_size=16), progress=False)
+    moved = {name for name in changed(before, tuned.network.state_dict()) if "running" in name}
+    assert {name.split(".")[0] for name in moved} == {"block4", "block5"}
+
+
+def test_requires_grad_alone_does_not_freeze_a_batch_norm(model):
+    """The trap that Transfer is for."""
+    model.requires_grad_(False)
+    before = weights(model)
+    model.train()(INPUTS)
+    assert any("running_mean" in name for name in changed(before, model.state_dict()))
+    tuned = Transfer(SmallCNN(), BLOCKS)
+    before = weights(tuned)
+    tuned.train()(INPUTS)
+    assert not changed(before, tuned.state_dict())
+
+
+def test_training_flags(model):
+    tuned = transfer(model, 3, INPUTS, freeze="block2").train()
+    flags = {name: module.training for name, module in tuned.network.named_modules()}
+    assert not flags["block1.conv"]
+    assert not flags["block2.norm"]
+    assert not flags["block4.norm"]
+    assert flags["block3.conv"]
+    assert flags["dropout"]
+    with evaluating(tuned):
+        assert not any(module.training for module in tuned.modules())
+    assert tuned.network.dropout.training
+    assert not tuned.network.block4.norm.training
+    assert not any(module.training for module in tuned.eval().modules())
+
+
+def test_freezing_equals_counting_by_hand(model):
+    every = sum(p.numel() for p in model.parameters()) - 7 * 65
+    assert learnable(transfer(model, 3)) == every
+    still = sum(p.numel() for name in ("block1", "block2") for p in model.get_submodule(name).parameters())
+    assert learnable(transfer(model, 3, INPUTS, freeze="block2")) == every - still
+    assert learnable(transfer(model, 3, INPUTS, freeze="dropout")) == 3 * 65
+
+
+class Backwards(nn.Module):
+    """Registers its layers against the order in which they run, and uses one of them twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(4, 2)
+        self.last = nn.Conv2d(4, 4, 1)
+        self.relu = nn.ReLU()
+        self.first = nn.Conv2d(3, 4, 1)
+        self.unused = nn.Conv2d(3, 4, 1)
+
+    def forward(self, x):
+        return self.head(self.relu(self.last(self.relu(self.first(x)))).mean((2, 3)))
+
+
+def test_the_order_is_that_of_running():
+    model = Backwards()
+    assert layers_up_to(model, "relu", INPUTS) == ("first", "relu")
+    assert layers_up_to(model, "head", INPUTS) == ("first", "relu", "last", "head")
+    tuned = transfer(model, 2, INPUTS, freeze="first")
+    assert [name for name, p in tuned.network.named_parameters() if not p.requires_grad] == [
+        "first.weight",
+        "first.bias",
+    ]
+    with pytest.raises(ValueError, match="did not run"):
+        layers_up_to(model, "unused", INPUTS)
+
+
+class NormWithActivation(nn.BatchNorm2d):
+    """As timm's: a layer with weights of its own and another layer inside."""
+
+    def __init__(self, channels):
+        super().__init__(channels)
+        self.act = nn.ReLU()
+
+    def forward(self, x):
+        return self.act(super().forward(x))
+
+
+def test_a_layer_with_weights_and_a_layer_inside_is_frozen_too():
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), NormWithActivation(4), nn.Flatten(), nn.Linear(4 * 32 * 32, 2))
+    assert layers_up_to(model, "1", INPUTS) == ("0", "1.act", "1")
+    tuned = transfer(model, 2, INPUTS, freeze="1")
+    assert learnable(tuned) == 2 * (4 * 32 * 32 + 1)
+    first, last = discriminative(transfer(model, 2), ["1"], INPUTS, lowest=1e-3, highest=1e-2)
+    assert [tuple(p.shape) for p in first["params"]] == [(4, 3, 1, 1), (4,), (4,), (4,)]
+    assert len(last["params"]) == 2
+
+
+def test_layers_up_to_leaves_no_trace(model):
+    model.train()
+    model.block2.eval()
+    flags = [module.training for module in model.modules()]
+    before = weights(model)
+    assert layers_up_to(model, "block1", INPUTS) == ("block1.conv", "block1.norm", "block1.relu")
+    assert [module.training for module in model.modules()] == flags
+    assert not changed(before, model.state_dict())
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_wrong_transfers(model):
+    with pytest.raises(ValueError, match="at least 2 classes"):
+        transfer(model, 1)
+    with pytest.raises(ValueError, match="give inputs"):
+        transfer(model, 2, freeze="block1")
+    with pytest.raises(ValueError, match="block1, block1"):
+        transfer(model, 2, INPUTS, freeze="blok")
+    with pytest.raises(ValueError, match="new head"):
+        transfer(model, 2, INPUTS, freeze="classifier")
+    with pytest.raises(ValueError, match=r"no nn\.Linear"):
+        head_name(nn.Conv2d(3, 4, 1))
+    with pytest.raises(ValueError, match="no layer"):
+        Transfer(model, ["nowhere"])
+    assert head_name(model) == "classifier"
+
+
+def test_rates_rise_by_equal_factors_and_each_parameter_has_one(model):
+    tuned = transfer(model, 3, INPUTS, freeze="block1")
+    groups = discriminative(tuned, ["block2", "block3", "block5"], INPUTS, lowest=1e-4, highest=1e-1)
+    assert [group["lr"] for group in groups] == pytest.approx([1e-4, 1e-3, 1e-2, 1e-1])
+    ids = [id(p) for group in groups for p in group["params"]]
+    assert len(ids) == len(set(ids))
+    assert set(ids) == {id(p) for p in tuned.parameters() if p.requires_grad}
+    assert any(p is tuned.network.block2.conv.weight for p in groups[0]["params"])
+    assert any(p is tuned.network.classifier.weight for p in groups[-1]["params"])
+    frozen = discriminative(tuned, ["block1", "block3"], INPUTS, lowest=1e-4, highest=1e-2)
+    assert [group["lr"] for group in frozen] == pytest.approx([1e-3, 1e-2]), "the first group learns nothing"
+    for arguments, text in (
+        ({"ends": ["block3", "block2"]}, "in their order"),
+        ({"ends": []}, "at least one layer"),
+        ({"ends": ["block2"], "lowest": 1.0}, "rise"),
+        ({"ends": ["block2"], "lowest": 0}, "above 0"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            discriminative(tuned, **({"inputs": INPUTS, "lowest": 1e-3, "highest": 1e-2} | arguments))
+
+
+def test_slower_body(model):
+    tuned = transfer(model, 3)
+    body, head = slower_body(tuned, 1e-2, slowdown=5)
+    assert (body["lr"], head["lr"]) == pytest.approx((2e-3, 1e-2))
+    assert [tuple(p.shape) for p in head["params"]] == [(3, 64), (3,)]
+    assert len(body["params"]) + 2 == len(list(tuned.parameters()))
+    (only,) = slower_body(transfer(model, 3, INPUTS, freeze="embedding"), 1e-2)
+    assert only["lr"] == 1e-2
+    for arguments in ({"rate": 0}, {"rate": 1, "slowdown": 0.5}):
+        with pytest.raises(ValueError, match="rate above 0"):
+            slower_body(tuned, **arguments)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_the_started_head_answers_like_the_probe(model, classes):
+    pictures = colours(30)
+    labels = pictures.labels % classes
+    tuned = transfer(model, classes).train()
+    start_head(tuned, zip(to_input(pictures.images).split(7), labels.split(7), strict=True))
+    assert tuned.network.dropout.training, "training flags must be put back"
+    features = frozen_features(model, pictures.images, ["embedding"])["embedding"]
+    probe = Probe("softmax").fit(features, labels)
+    with torch.no_grad(), evaluating(tuned):
+        logits = tuned(to_input(pictures.images))
+    chances = torch.from_numpy(probe._classifier.predict_proba(probe._standard(features)))
+    torch.testing.assert_close(logits.softmax(1).double(), chances, atol=1e-4, rtol=1e-3)
+
+
+def test_heads_that_cannot_be_started(model):
+    with pytest.raises(ValueError, match="no pictures"):
+        start_head(transfer(model, 3), [])
+    with pytest.raises(ValueError, match="3 classes, but the labels only 2"):
+        start_head(transfer(model, 3), [(INPUTS, torch.tensor([0, 1, 0, 1]))])
+
+
+def test_the_old_head_on_the_tuned_body(model):
+    model.eval()
+    tuned = transfer(model, 3)
+    with torch.no_grad():
+        torch.testing.assert_close(with_old_head(tuned, model)(INPUTS), model(INPUTS))
+        tuned.network.block1.conv.weight.mul_(-1)
+        again = with_old_head(tuned, model)
+        assert not torch.allclose(again(INPUTS), model(INPUTS))
+    assert not again.training
+    assert torch.equal(again.classifier.weight, model.classifier.weight)
+    assert again.classifier.weight is not model.classifier.weight
+    with pytest.raises(ValueError, match="bodies differ"):
+        with_old_head(tuned, Backwards())
+
+
+# ---------------------------------------------------------------- probes
+
+
+def test_cached_features_are_the_layers_averaged_by_hand(model):
+    pictures = colours(7)
+    cached = frozen_features(model, pictures.images, ["block2", "embedding"], batch_size=3)
+    model.eval()
+    with torch.no_grad():
+        maps = model.block2(model.block1(to_input(pictures.images)))
+    quarters = [maps[:, :, r : r + 8, c : c + 8].mean((2, 3)) for r in (0, 8) for c in (0, 8)]
+    torch.testing.assert_close(cached["block2"], torch.stack(quarters, 2).flatten(1), atol=1e-5, rtol=1e-4)
+    assert cached["embedding"].shape == (7, 64)
+    assert frozen_features(model, pictures.images, ["block2"], grid=1)["block2"].shape == (7, 64)
+
+
+def test_cached_features_do_not_depend_on_batch_size(model):
+    model.double()
+
+    def double(images):
+        return to_input(images).double()
+
+    images = colours(7).images
+    one, seven = (
+        frozen_features(model, images, ["block5"], transform=double, batch_size=n)["block5"] for n in (1, 7)
+    )
+    torch.testing.assert_close(one, seven, atol=1e-12, rtol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "text"),
+    [
+        ({"images": torch.zeros(1, 3, 32, 32)}, TypeError, "uint8"),
+        ({"images": torch.zeros(0, 3, 32, 32, dtype=torch.uint8)}, ValueError, "at least one"),
+        ({"layers": []}, ValueError, "at least one layer"),
+        ({"grid": 0}, ValueError, "grid of 1"),
+        ({"layers": ["blok"]}, ValueError, "Did you mean"),
+        ({"transform": lambda images: to_input(images) * math.nan}, ValueError, "NaN"),
+    ],
+)
+def test_wrong_feature_requests(model, change, error, text):
+    with pytest.raises(error, match=text):
+        frozen_features(model, **({"images": colours(2).images, "layers": ["block1"]} | change))
+
+
+def test_features_of_a_layer_that_gives_neither_maps_nor_vectors():
+    odd = nn.Sequential(nn.Flatten(2), nn.Flatten(1))
+    with pytest.raises(ValueError, match="maps or vectors"):
+        frozen_features(odd, colours(2).images, ["0"])
+
+
+@pytest.mark.parametrize("kind", ["svm", "softmax"])
+@pytest.mark.parametrize("classes", [2, 4])
+def test_a_probe_is_scikit_learns(kind, classes):
+    generator = torch.Generator().manual_seed(1)
+    features = torch.randn(80, 12, generator=generator) * torch.arange(1, 13) + 3
+    features[:, 5] = 2.0  # a feature that never changes must do no harm
+    labels = torch.arange(80) % classes
+    features[:, 0] += 4 * labels
+    train, test = slice(0, 60), slice(60, 80)
+    probe = Probe(kind).fit(features[train], labels[train])
+    other = (
+        LinearSVC(C=1 / 12, random_state=0) if kind == "svm" else LogisticRegression(C=10 / 12, max_iter=2000)
+    )
+    peer = make_pipeline(StandardScaler(), other).fit(features[train].double(), labels[train])
+    assert probe.predict(features[test]).tolist() == peer.predict(features[test].double()).tolist()
+    assert probe.accuracy(features[test], labels[test]) == pytest.approx(
+        peer.score(features[test].double(), labels[test])
+    )
+    weight, bias = probe.linear()
+    by_hand = (features[test] @ weight.T + bias).argmax(1)
+    assert by_hand.tolist() == probe.predict(features[test]).tolist()
+
+
+def test_wrong_probes():
+    features, labels = torch.randn(6, 2), torch.tensor([0, 1] * 3)
+    with pytest.raises(ValueError, match='"svm" or "softmax"'):
+        Probe("tree")
+    with pytest.raises(ValueError, match="labels"):
+        Probe().fit(features, labels[:4])
+    with pytest.raises(ValueError, match="two classes"):
+        Probe().fit(features, torch.zeros(6, dtype=torch.int64))
+    with pytest.raises(ValueError, match="NaN"):
+        Probe().fit(features * math.nan, labels)
+
+
+def test_frechet_distance_closed_forms_and_by_hand():
+    generator = torch.Generator().manual_seed(0)
+    a = torch.randn(50, 3, generator=generator, dtype=torch.float64)
+    assert frechet(a, a) == pytest.approx(0, abs=1e-7)
+    shift = torch.tensor([3.0, 0.0, 4.0])
+    assert frechet(a, a + shift) == pytest.approx(25)
+    variance = a.T.cov().trace().item()
+    assert frechet(a, 3 * a - 2 * a.mean(0)) == pytest.approx(4 * variance)
+    b = (
+        torch.randn(40, 3, generator=generator, dtype=torch.float64)
+        @ torch.rand(3, 3, generator=generator).double()
+    )
+    first, second = np.cov(a.numpy().T), np.cov(b.numpy().T)
+    root = linalg.sqrtm(first @ second).real
+    expected = ((a.mean(0) - b.mean(0)) ** 2).sum().item() + np.trace(first + second - 2 * root)
+    assert frechet(a, b) == pytest.approx(expected)
+    assert frechet(a[:, :1], a[:, :1] + 1) == pytest.approx(1)
+    for first, second in ((a[:1], a), (a, a[:, :2]), (a * math.nan, a)):
+        with pytest.raises(ValueError, match="features"):
+            frechet(first, second)
+
+
+# ---------------------------------------------------------------- strategies
+
+
+@given(st.integers(1, 4), st.integers(0, 5))
+def test_pictures_are_drawn_evenly_and_repeatably(count, seed):
+    labels = torch.tensor([2, 0, 1, 0, 2, 1, 0, 1, 2, 2, 1, 0])
+    index = per_class(labels, count, seed)
+    assert labels[index].bincount().tolist() == [count] * 3
+    assert index.tolist() == sorted(set(index.tolist()))
+    assert torch.equal(index, per_class(labels, count, seed))
+
+
+def test_too_few_pictures_of_a_class():
+    with pytest.raises(ValueError, match="class 1 has 1 pictures"):
+        per_class(torch.tensor([0, 0, 1]), 2, 0)
+    with pytest.raises(ValueError, match="at least 1"):
+        per_class(torch.tensor([0, 1]), 0, 0)
+
+
+def test_strategies_score_what_they_say(model):
+    pool, test = colours(30), colours(12, seed=1)
+    features = [frozen_features(model, p.images, ["block1"])["block1"] for p in (pool, test)]
+    index = per_class(pool.labels, 4, 0)
+    probing = Probing(features[0], pool.labels, features[1], test.labels, "softmax")
+    expected = Probe("softmax").fit(features[0][index], pool.labels[index]).accuracy(features[1], test.labels)
+    assert probing(index, 0) == expected
+
+    asked = []
+
+    def settings(count, seed):
+        asked.append((count, seed))
+        return Settings(epochs=3, batch_size=4, learning_rate=0.01, flip=False, shift=0, seed=seed)
+
+    def build(pictures, seed):
+        assert torch.equal(pictures.images, pool.images[index])
+        torch.manual_seed(seed)
+        return SmallCNN(3)
+
+    training = Training(build, settings, pool, test)
+    assert training(index, 2) == training(index, 2) > 0.9
+    assert asked[0] == (12, 2)
+
+
+def test_training_uses_the_learning_rates_of_its_groups(model):
+    pool, made = colours(12), []
+
+    def build(pictures, seed):
+        made.append(transfer(model, 3, seed=seed))
+        return made[-1]
+
+    def only_head(tuned):
+        return [{"params": list(tuned.network.classifier.parameters()), "lr": 1e-2}]
+
+    training = Training(build, lambda n, s: Settings(epochs=1, batch_size=4), pool, pool, groups=only_head)
+    training(torch.arange(12), 0)
+    moved = changed(weights(transfer(model, 3).network), made[0].network.state_dict())
+    assert moved == {"classifier.weight", "classifier.bias"}
+
+
+def test_learning_curves_ask_each_strategy_for_the_same_pictures():
+    labels = torch.arange(20) % 2
+    seen = {}
+
+    def strategy(name):
+        def score(index, seed):
+            seen[name, len(index), seed] = index
+            return len(index) / 100 + seed / 1000
+
+        return score
+
+    found = learning_curves(
+        {"a": strategy("a"), "b": strategy("b")}, labels, sizes=(1, 5), seeds=(0, 1, 2), progress=False
+    )
+    assert found["a"][1] == pytest.approx((0.02, 0.021, 0.022))
+    assert found["a"][5] == pytest.approx((0.1, 0.101, 0.102))
+    assert found["b"] == found["a"]
+    for size in (2, 10):
+        for seed in range(3):
+            assert torch.equal(seen["a", size, seed], seen["b", size, seed])
+    assert not torch.equal(seen["a", 10, 0], seen["a", 10, 1])
+    for arguments in (
+        ({}, (1,), (0, 1)),
+        ({"a": strategy("a")}, (), (0, 1)),
+        ({"a": strategy("a")}, (1,), (0, 0)),
+    ):
+        with pytest.raises(ValueError, match="two different seeds"):
+            learning_curves(arguments[0], labels, arguments[1], arguments[2])
+
+
+def test_intervals_are_students():
+    values = (0.8, 0.9, 0.85)
+    low, high = stats.t.interval(0.95, 2, loc=np.mean(values), scale=stats.sem(values))
+    found = over_seeds(values)
+    assert (found.mean, found.low, found.high) == pytest.approx((0.85, low, high))
+    for wrong in ((0.5,), (0.5, math.nan)):
+        with pytest.raises(ValueError, match="two values"):
+            over_seeds(wrong)
+    with pytest.raises(ValueError, match="confidence"):
+        over_seeds(values, confidence=1)
+
+
+def test_verdicts():
+    scores = {"a": (0.90, 0.91, 0.92), "b": (0.80, 0.81, 0.83), "c": (0.1, 0.2, 0.3)}
+    held = judge(scores, "a")
+    assert (held.outcome, held.rival) == ("held", "b")
+    assert str(held).startswith("The advice held: a beat b by 9.7 points [+")
+    lost = judge(scores, "b")
+    assert (lost.outcome, lost.rival) == ("did not hold", "a")
+    assert str(lost).startswith("The advice did not hold: a beat b by 9.7 points")
+    open_case = judge({"a": (0.5, 0.7, 0.6), "b": (0.6, 0.5, 0.65)}, "a")
+    assert open_case.outcome == "undecided"
+    assert "1.7 points ahead of b, but the seeds disagree" in str(open_case)
+    assert "behind" in str(judge({"a": (0.5, 0.7, 0.6), "b": (0.6, 0.5, 0.75)}, "a"))
+    for wrong, advised in ((scores, "d"), ({"a": (1, 2)}, "a")):
+        with pytest.raises(ValueError, match="at least two strategies"):
+            judge(wrong, advised)
+    with pytest.raises(ValueError, match="same seeds"):
+        judge({"a": (1, 2), "b": (1, 2, 3)}, "a")
+
+
+def test_the_paired_interval_sees_what_single_ones_do_not():
+    """A strategy ahead by the same amount for every seed wins, however much the seeds differ."""
+    assert judge({"a": (0.3, 0.6, 0.9), "b": (0.29, 0.589, 0.891)}, "a").outcome == "held"
+
+
+SCORES = {
+    "similar": {
+        name: {5: (0.5 + i / 10,) * 2, 60: (0.9 - i / 10, 0.901 - i / 10)}
+        for i, name in enumerate(STRATEGIES)
+    },
+    "different": {name: {5: (0.5, 0.6, 0.7), 60: (0.6, 0.5, 0.7)} for name in STRATEGIES},
+}
+
+
+def test_decisions_follow_the_nearest_measurement():
+    few = decide(SCORES, 3, "similar", small=20)
+    assert (few.measured_at, few.advised, few.ties) == (5, LATE, (SCRATCH,))
+    assert list(few.accuracies) == list(reversed(STRATEGIES))
+    many = decide(SCORES, 1000, "similar", small=20)
+    assert (many.measured_at, many.advised, many.ties) == (60, TUNED, (LATE,))
+    assert decide(SCORES, 17, "similar", small=20).measured_at == 5, "17 is nearer to 5 than to 60 by ratio"
+    assert decide(SCORES, 18, "similar", small=20).measured_at == 60
+    assert decide(SCORES, 18, "similar", small=20).advised == LATE
+    assert str(many).startswith(
+        f"1000 pictures a class of a similar target: {LATE}. Measured at 60 a class: 0.90"
+    )
+    even = decide(SCORES, 5, "different", small=20)
+    assert even.advised == EARLY
+    assert set(even.ties) == set(STRATEGIES)
+    assert "no clear difference to" in str(even)
+    assert set(ADVICE.values()) <= set(STRATEGIES)
+
+
+def test_decisions_that_cannot_be_made():
+    with pytest.raises(ValueError, match="at least 1 picture"):
+        decide(SCORES, 0, "similar", small=20)
+    with pytest.raises(ValueError, match="there are: similar, different"):
+        decide(SCORES, 5, "odd", small=20)
+    with pytest.raises(ValueError, match="different sizes"):
+        decide({"similar": {"a": {1: (0, 1)}, "b": {2: (0, 1)}}}, 5, "similar", small=20)
+
+
+def test_mapped_answers_add_up_the_probabilities():
+    logits = torch.randn(5, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    chances = logits.softmax(1)
+    pair = torch.stack([chances[:, [0, 3]].sum(1), chances[:, 5]], dim=1)
+    torch.testing.assert_close(mapped(logits, [[0, 3], [5]]), pair / pair.sum(1, keepdim=True))
+    for groups in ([[0]], [[0], []], [[0], [0, 1]]):
+        with pytest.raises(ValueError, match="two groups"):
+            mapped(logits, groups)
+    for groups in ([[0], [7]], [[-1], [2]]):
+        with pytest.raises(ValueError, match="0–6"):
+            mapped(logits, groups)
+    with pytest.raises(ValueError, match="shape"):
+        mapped(logits[0], [[0], [1]])
+
+
+# ---------------------------------------------------------------- sources
+
+
+@pytest.mark.parametrize("name", [sources.SMALL_CNN, "efficientnet_lite0"])
+def test_a_source_can_be_probed_and_started_anew(name, capsys):
+    source = sources.load(name, size=64)
+    pictures = colours(3)
+    inputs = source.transform(pictures.images)
+    features = frozen_features(source.model, pictures.images, source.layers, transform=source.transform)
+    assert list(features) == list(source.layers)
+    assert source.middle in source.layers[1:-1]
+    order = layers_up_to(source.model, head_name(source.model), inputs)
+    places = [max(i for i, leaf in enumerate(order) if leaf.startswith(layer)) for layer in source.layers]
+    assert places == sorted(places), "layers are named in the order they run"
+    fresh, again = source.fresh(3, 5), source.fresh(3, 5)
+    assert not changed(weights(fresh), again.state_dict())
+    assert changed(weights(fresh), source.fresh(3, 6).state_dict())
+    assert fresh(inputs).shape == (3, 3)
+
+
+def test_sources_that_there_are_not():
+    with pytest.raises(ValueError, match="there are: small_cnn_cifar10"):
+        sources.load("vgg")
+    with pytest.raises(ValueError, match="at least 32"):
+        sources.load("efficientnet_lite0", size=8)
