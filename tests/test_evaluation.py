@@ -1,12 +1,172 @@
-"""Energy inside a mask equals its closed forms."""
+"""Metrics equal their closed forms on constructed maps, and trusted libraries where they compute the same."""
 
+import math
+import warnings
+
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage, stats
+from sklearn.metrics import auc
+from torch import nn
 
-from lessons_lib.methods.evaluation import energy_inside
+from lessons_lib.methods import cam, deconvnet, occlusion, saliency
+from lessons_lib.methods.evaluation import (
+    Curve,
+    cam_map,
+    centre_gaussian,
+    deconvnet_map,
+    deletion,
+    edges,
+    energy_inside,
+    explain,
+    grad_cam_map,
+    gradient_map,
+    guided_backpropagation_map,
+    insertion,
+    occlusion_map,
+    pointing_game,
+    randomisation_check,
+    randomised,
+    rank_correlation,
+    structural_similarity,
+)
+from lessons_lib.models.small_cnn import BLOCKS, SmallCNN
 
 LEFT = torch.zeros(1, 8, 8, dtype=torch.bool)
 LEFT[:, :, :4] = True
+POINT = torch.zeros(8, 8)
+POINT[2, 3] = 1
+PICTURES = torch.randn(3, 3, 12, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+TARGETS = torch.tensor([3, 0, 1])
+
+
+def network():
+    """A chain that every method can look into: ReLU and pooling modules, then average pooling and a linear layer."""
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(6, 8, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4),
+    ).double()  # fmt: skip
+
+
+# ---------------------------------------------------------------- explainers
+
+EXPLAINERS = {
+    "gradient": gradient_map,
+    "guided backpropagation": guided_backpropagation_map,
+    "deconvnet": deconvnet_map,
+    "CAM": cam_map,
+    "Grad-CAM": grad_cam_map("5"),
+    "occlusion": occlusion_map(4, 2),
+    "centre": centre_gaussian,
+    "edges": edges,
+}
+
+
+@pytest.mark.parametrize("name", EXPLAINERS)
+def test_every_explainer_gives_a_map_and_leaves_the_network_as_it_was(name):
+    net = network().train()
+    net[2].eval()
+    net(PICTURES).sum().backward()
+    flags = [module.training for module in net.modules()]
+    gradients = [parameter.grad.clone() for parameter in net.parameters()]
+    states = {key: value.clone() for key, value in net.state_dict().items()}
+    maps = explain(EXPLAINERS[name], net, PICTURES, TARGETS)
+    assert maps.shape == (3, 12, 12)
+    assert maps.std() > 0
+    alone = explain(EXPLAINERS[name], net, PICTURES[1:2], TARGETS[1:2])
+    torch.testing.assert_close(maps[1:2], alone)
+    assert [module.training for module in net.modules()] == flags
+    assert all(torch.equal(p.grad, g) for p, g in zip(net.parameters(), gradients, strict=True))
+    assert all(torch.equal(value, states[key]) for key, value in net.state_dict().items())
+    assert not any(module._forward_hooks for module in net.modules())
+
+
+@pytest.mark.parametrize("name", EXPLAINERS)
+def test_every_explainer_takes_the_small_cnn(name):
+    # it ends in two linear layers, so it has no CAM
+    explainer = grad_cam_map(BLOCKS[2]) if name in {"CAM", "Grad-CAM"} else EXPLAINERS[name]
+    picture = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    assert explain(explainer, SmallCNN(), picture, torch.tensor([2])).shape == (1, 32, 32)
+
+
+@pytest.mark.parametrize(
+    ("explainer", "name"), [(gradient_map, "Saliency"), (guided_backpropagation_map, "GuidedBackprop")]
+)
+def test_maps_of_pixels_equal_captums(explainer, name):
+    import captum.attr
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs = getattr(captum.attr, name)(network().eval()).attribute(PICTURES, target=TARGETS)
+    ours = explain(explainer, network(), PICTURES, TARGETS)
+    torch.testing.assert_close(ours, theirs.abs().amax(1))
+
+
+def test_adapters_hand_on_what_the_methods_give():
+    net, picture = network(), PICTURES[:1]
+    start = torch.tensor([[0, 0, 0, 1.0]], dtype=torch.float64)
+    projected = deconvnet.project(deconvnet.trace(net, picture, "8"), start).pixels
+    torch.testing.assert_close(deconvnet_map(net, picture[0], 3), projected[0].abs().amax(0))
+    slope = saliency.gradient(net, picture, "8", start)
+    torch.testing.assert_close(gradient_map(net, picture[0], 3), slope[0].abs().amax(0))
+    torch.testing.assert_close(
+        cam_map(net, picture[0], 3), cam.class_activation_maps(net, picture).maps[0, 3]
+    )
+    torch.testing.assert_close(
+        grad_cam_map("5")(net, picture[0], 3), cam.grad_cam(net, picture, "5", torch.tensor([3]))[0]
+    )
+    swept = occlusion.occlude(net, picture[0], 3, patch=4, stride=2, progress=False)
+    torch.testing.assert_close(occlusion_map(4, 2)(net, picture[0], 3), swept.attribution())
+
+
+def test_a_network_that_a_method_cannot_see_is_refused():
+    class Functional(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.linear = nn.Conv2d(3, 4, 3), nn.Linear(4, 4)
+
+        def forward(self, x):
+            return self.linear(F.relu(self.conv(x)).mean((2, 3)))
+
+    for explainer in (guided_backpropagation_map, deconvnet_map):
+        with pytest.raises(ValueError, match=r"ReLU|module"):
+            explainer(Functional().double(), PICTURES[0], 1)
+    assert gradient_map(Functional().double(), PICTURES[0], 1).shape == (12, 12)
+
+
+def test_baselines_look_at_no_network():
+    bump = centre_gaussian(None, PICTURES[0], 0)
+    rows = torch.arange(12) - 5.5
+    expected = torch.exp(-(rows[:, None] ** 2 + rows[None, :] ** 2) / (2 * 3**2))
+    torch.testing.assert_close(bump, expected)
+    grey = PICTURES[0].mean(0).numpy()
+    sobel = np.hypot(ndimage.sobel(grey, 0), ndimage.sobel(grey, 1)) / (4 * math.sqrt(2))
+    assert edges(None, PICTURES[0], 0).numpy() == pytest.approx(sobel, rel=1e-5)
+
+
+def test_explain_enlarges_and_refuses_what_is_no_map():
+    small = torch.tensor([[0.0, 1.0], [2.0, 3.0]])
+    maps = explain(lambda *_: small, network(), PICTURES, TARGETS)
+    torch.testing.assert_close(maps[0], cam.upsample(small[None], (12, 12))[0])
+    for bad in (torch.zeros(3, 12, 12), torch.zeros(0, 3), torch.full((2, 2), torch.nan)):
+        with pytest.raises(ValueError, match="finite map"):
+            explain(lambda *_, bad=bad: bad, network(), PICTURES, TARGETS)
+    for pictures, targets in ((PICTURES[0], TARGETS), (PICTURES, TARGETS[:2]), (PICTURES[:0], TARGETS[:0])):
+        with pytest.raises(ValueError, match="a class for each"):
+            explain(gradient_map, network(), pictures, targets)
+    for explainer in (gradient_map, deconvnet_map):
+        with pytest.raises(ValueError, match="0–3"):
+            explainer(network(), PICTURES[0], 4)
+        with pytest.raises(ValueError, match="one picture"):
+            explainer(network(), PICTURES, 1)
+
+
+# ---------------------------------------------------------------- against the truth
 
 
 @pytest.mark.parametrize(
@@ -15,6 +175,8 @@ LEFT[:, :, :4] = True
         (torch.ones(8, 8), 0.5),
         (LEFT[0].float(), 1.0),
         ((~LEFT[0]).float(), 0.0),
+        (POINT, 1.0),
+        (POINT.flip(1), 0.0),
         (torch.where(LEFT[0], 3.0, 1.0), 0.75),
         (torch.where(LEFT[0], 3.0, -9.0), 1.0),
     ],
@@ -30,10 +192,275 @@ def test_a_small_map_is_enlarged_and_one_row_does_not_touch_another():
     assert values[1].isnan()
 
 
-def test_bad_input():
-    with pytest.raises(TypeError, match="bool"):
-        energy_inside(torch.ones(1, 8, 8), LEFT.float())
-    with pytest.raises(ValueError, match="as many masks"):
-        energy_inside(torch.ones(2, 8, 8), LEFT)
-    with pytest.raises(ValueError, match="as many masks"):
-        energy_inside(torch.ones(8, 8), LEFT)
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (LEFT[0].float(), 1.0),
+        ((~LEFT[0]).float(), 0.0),
+        (torch.ones(8, 8), 0.5),
+        (POINT, 1.0),
+        (POINT.flip(1), 0.0),
+        (-POINT, 31 / 63),
+    ],
+)
+def test_pointing_game_equals_its_closed_forms(values, expected):
+    assert pointing_game(values[None], LEFT).item() == pytest.approx(expected)
+
+
+def test_pointing_game_forgives_near_misses():
+    points = torch.zeros(4, 8, 8)
+    for column in range(4):
+        points[column, 5, 4 + column] = 1
+    masks = LEFT.expand(4, 8, 8)
+    assert pointing_game(points, masks).tolist() == [0, 0, 0, 0]
+    assert pointing_game(points, masks, tolerance=2).tolist() == [1, 1, 0, 0]
+    corner = torch.zeros(1, 8, 8, dtype=torch.bool)
+    corner[0, 0, 0] = True
+    diagonal = torch.zeros(1, 8, 8)
+    diagonal[0, 1, 1] = 1
+    assert pointing_game(diagonal, corner, tolerance=1.4).item() == 0
+    assert pointing_game(diagonal, corner, tolerance=1.5).item() == 1
+    assert pointing_game(diagonal, torch.zeros_like(corner), tolerance=99).item() == 0
+
+
+@settings(deadline=None)
+@given(st.integers(0, 10**6))
+def test_pointing_game_equals_the_definition(seed):
+    generator = torch.Generator().manual_seed(seed)
+    maps = torch.randn(5, 6, 7, generator=generator)
+    masks = torch.rand(5, 6, 7, generator=generator) < 0.4
+    expected = [bool(mask.flatten()[m.argmax()]) for m, mask in zip(maps, masks, strict=True)]
+    assert pointing_game(maps, masks).tolist() == expected
+
+
+def test_bad_maps_and_masks_are_refused():
+    for metric in (energy_inside, pointing_game):
+        with pytest.raises(TypeError, match="bool"):
+            metric(torch.ones(1, 8, 8), LEFT.float())
+        with pytest.raises(ValueError, match="as many masks"):
+            metric(torch.ones(2, 8, 8), LEFT)
+        with pytest.raises(ValueError, match="as many masks"):
+            metric(torch.ones(8, 8), LEFT)
+    with pytest.raises(ValueError, match="upsample"):
+        pointing_game(torch.ones(1, 4, 4), LEFT)
+    with pytest.raises(ValueError, match="NaN"):
+        pointing_game(torch.full((1, 8, 8), torch.nan), LEFT)
+    with pytest.raises(ValueError, match="negative"):
+        pointing_game(torch.ones(1, 8, 8), LEFT, tolerance=-1)
+
+
+# ---------------------------------------------------------------- against the network
+
+
+class SeesLeft(nn.Module):
+    """The probability of class 1 is the share of the left half that is white."""
+
+    def forward(self, pictures):
+        share = pictures[:, 0][:, LEFT[0]].mean(1)
+        return torch.stack([1 - share, share], dim=1).log()
+
+
+WHITE = torch.ones(1, 3, 8, 8)
+ONE = torch.tensor([1])
+
+
+@pytest.mark.parametrize(
+    ("values", "deleted"),
+    [
+        (LEFT[0].float(), 0.25),
+        ((~LEFT[0]).float(), 0.75),
+        (torch.ones(8, 8), 0.5),
+        (POINT, 0.5),
+        (POINT.flip(1), 0.5),
+    ],
+)
+def test_curves_have_their_closed_forms(values, deleted):
+    """The perfect map's curve falls to 0 half-way, the inverted one's begins to fall there."""
+    tied = values.sum().item() in {1, 64}  # then in random order: only about a straight line
+    for exchange, expected in ((deletion, deleted), (insertion, 1 - deleted)):
+        curve = exchange(SeesLeft(), WHITE, values[None], ONE, steps=64)
+        assert curve.area.item() == pytest.approx(expected, abs=0.08 if tied else 1e-6)
+        assert curve.shares.tolist() == pytest.approx([i / 64 for i in range(65)])
+        ends = curve.probabilities[0, [0, -1]].tolist()
+        assert ends == ([1, 0] if exchange is deletion else [0, 1])
+    perfect = deletion(SeesLeft(), WHITE, LEFT.float(), ONE, steps=64).probabilities[0]
+    assert perfect.tolist() == pytest.approx([max(0, 1 - i / 32) for i in range(65)], abs=1e-6)
+
+
+@pytest.mark.parametrize("steps", [1, 7, 144])
+def test_curves_equal_a_slow_re_implementation(steps):
+    net, maps = network().eval(), torch.randn(3, 12, 12, generator=torch.Generator().manual_seed(1))
+    fill = torch.linspace(-1, 1, 12, dtype=torch.float64)
+    deleted = deletion(net, PICTURES, maps, TARGETS, fill=fill, steps=steps)
+    inserted = insertion(net, PICTURES, maps, TARGETS, fill=fill, steps=steps)
+    for i in range(3):
+        order = np.argsort(-maps[i].numpy().ravel())
+        expected = []
+        for step in range(steps + 1):
+            gone = np.zeros(144, dtype=bool)
+            gone[order[: round(step * 144 / steps)]] = True
+            gone = torch.from_numpy(gone).view(12, 12)
+            versions = torch.stack(
+                [torch.where(gone, fill, PICTURES[i]), torch.where(gone, PICTURES[i], fill)]
+            )
+            expected.append(net(versions).softmax(1)[:, TARGETS[i]].tolist())
+        falling, rising = np.array(expected).T
+        assert deleted.probabilities[i].detach().numpy() == pytest.approx(falling)
+        assert inserted.probabilities[i].detach().numpy() == pytest.approx(rising)
+        assert deleted.area[i].item() == pytest.approx(auc(deleted.shares, falling))
+
+
+def test_curves_do_not_depend_on_the_batch():
+    maps = torch.rand(3, 12, 12).round(decimals=1)
+    together = deletion(network(), PICTURES, maps, TARGETS, steps=9)
+    for size in (1, 4, 15, 1000):
+        other = deletion(network(), PICTURES, maps, TARGETS, steps=9, batch_size=size)
+        torch.testing.assert_close(together.probabilities, other.probabilities, atol=1e-12, rtol=1e-10)
+    ties = deletion(network(), PICTURES, maps, TARGETS, steps=9, seed=1)
+    assert not torch.equal(ties.probabilities, together.probabilities)
+
+
+def test_area_is_exact_on_a_triangle():
+    assert Curve(torch.tensor([0.0, 0.5, 1.0]).double(), torch.tensor([[1.0, 0.5, 0.0]])).area.item() == 0.5
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"pictures": PICTURES[0]}, "a class for each"),
+        ({"targets": TARGETS[:2]}, "a class for each"),
+        ({"targets": TARGETS + 3}, "0–3"),
+        ({"maps": torch.ones(3, 6, 6)}, "pictures' size"),
+        ({"maps": torch.full((3, 12, 12), torch.nan)}, "NaN"),
+        ({"pictures": PICTURES * torch.nan}, "NaN"),
+        ({"steps": 0}, "1–144"),
+        ({"steps": 145}, "1–144"),
+    ],
+)
+@pytest.mark.parametrize("exchange", [deletion, insertion])
+def test_bad_curves_are_refused(exchange, change, message):
+    arguments = {"pictures": PICTURES, "maps": torch.ones(3, 12, 12), "targets": TARGETS, **change}
+    with pytest.raises(ValueError, match=message):
+        exchange(network(), **arguments)
+
+
+# ---------------------------------------------------------------- against a network that has forgotten
+
+
+def weights_of(model):
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def changed_layers(before, after):
+    return {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+
+
+def test_randomised_layers_are_random_and_come_back_to_the_bit():
+    net = network()
+    net[1].running_mean += 1
+    before, state = weights_of(net), torch.get_rng_state()
+    with randomised(net, ["8"]):
+        first = weights_of(net)
+    with randomised(net, ["8", "4", "1"]):
+        more = weights_of(net)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert changed_layers(before, first) == {"8"}
+    assert changed_layers(before, more) == {"8", "4", "1"}
+    assert torch.equal(first["8.weight"], more["8.weight"]), "cascading: what was random stays as it is"
+    assert changed_layers(before, weights_of(net)) == set()
+    with randomised(net, ["8"], seed=1):
+        assert not torch.equal(net[8].weight, first["8.weight"])
+    with pytest.raises(RuntimeError, match="boom"), randomised(net, ["8"]):
+        raise RuntimeError("boom")
+    assert changed_layers(before, weights_of(net)) == set()
+    blocks = SmallCNN()
+    before = weights_of(blocks)
+    with randomised(blocks, ["block2"]):
+        assert changed_layers(before, weights_of(blocks)) == {"block2"}
+
+
+def test_layers_that_cannot_be_randomised_are_refused():
+    with pytest.raises(ValueError, match="no parameters"), randomised(network(), ["2"]):
+        pass
+    with pytest.raises(ValueError, match="no layer"), randomised(network(), ["9"]):
+        pass
+    net = network()
+    net[8].reset_parameters = None
+    net[4] = nn.ParameterList([torch.zeros(2)])
+    with pytest.raises(ValueError, match="no reset_parameters"), randomised(net, ["4"]):
+        pass
+    with pytest.raises(ValueError, match="at least one"):
+        randomisation_check(edges, network(), PICTURES, TARGETS, [])
+
+
+def test_the_check_goes_from_the_top_down():
+    net, seen = network(), []
+    before = weights_of(net)
+
+    def watch(model, picture, target):
+        seen.append(changed_layers(before, weights_of(model)))
+        return picture[0]
+
+    result = randomisation_check(watch, net, PICTURES[:1], TARGETS[:1])
+    assert result.layers == ("8", "4", "1", "0")
+    # batch norm's new weights equal its old ones, which were never trained
+    assert seen == [set(), {"8"}, {"8", "4"}, {"8", "4"}, {"8", "4", "0"}]
+    assert changed_layers(before, weights_of(net)) == set()
+
+
+def test_an_explainer_that_ignores_the_network_never_changes_and_the_gradient_does():
+    ignorant = randomisation_check(edges, network(), PICTURES, TARGETS)
+    assert ignorant.rank_correlation.numpy() == pytest.approx(1)
+    assert ignorant.similarity.numpy() == pytest.approx(1)
+    honest = randomisation_check(gradient_map, network(), PICTURES, TARGETS, ["8", "4", "0"])
+    assert honest.rank_correlation.shape == honest.similarity.shape == (3, 3)
+    assert honest.rank_correlation[-1].abs().max() < 0.6
+    assert honest.similarity[-1].max() < 0.8
+    torch.testing.assert_close(honest.maps, explain(gradient_map, network(), PICTURES, TARGETS))
+    with randomised(net := network(), ["8", "4"]):
+        expected = explain(gradient_map, net, PICTURES, TARGETS)
+    torch.testing.assert_close(honest.randomised[1], expected)
+    torch.testing.assert_close(honest.rank_correlation[1], rank_correlation(expected, honest.maps))
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(0, 10**6), st.booleans())
+def test_rank_correlation_equals_scipys(seed, ties):
+    generator = torch.Generator().manual_seed(seed)
+    maps, others = torch.randn(2, 3, 7, 9, generator=generator).round(decimals=0 if ties else 9)
+    expected = [
+        stats.spearmanr(a.flatten(), b.flatten()).statistic for a, b in zip(maps, others, strict=True)
+    ]
+    assert rank_correlation(maps, others).numpy() == pytest.approx(np.array(expected))
+
+
+def test_similarities_have_their_closed_forms():
+    maps = torch.rand(4, 16, 16, generator=torch.Generator().manual_seed(0))
+    assert rank_correlation(maps, maps**3).numpy() == pytest.approx(1), "a matter of order alone"
+    assert rank_correlation(maps, -maps).numpy() == pytest.approx(-1)
+    assert rank_correlation(maps, torch.ones_like(maps)).isnan().all()
+    assert structural_similarity(maps, 5 * maps - 3).numpy() == pytest.approx(1), "whatever the scale"
+    assert (structural_similarity(maps, -maps) < 0).all()
+    flat = torch.ones_like(maps)
+    assert structural_similarity(flat, 2 * flat).numpy() == pytest.approx(1)
+    for similarity in (rank_correlation, structural_similarity):
+        with pytest.raises(ValueError, match="one shape"):
+            similarity(maps, maps[:2])
+    with pytest.raises(ValueError, match="too small"):
+        structural_similarity(maps[:, :6], maps[:, :6])
+
+
+def test_structural_similarity_equals_its_formula():
+    """Wang et al. 2004, equation 13, over every square of 7×7, with unbiased variances."""
+    a, b = torch.rand(2, 1, 10, 9, generator=torch.Generator().manual_seed(0)).double()
+    a, b = ((m - m.min()) / (m.max() - m.min()) for m in (a, b))
+    values = []
+    for y in range(4):
+        for x in range(3):
+            p, q = (m[0, y : y + 7, x : x + 7].flatten().numpy() for m in (a, b))
+            covariance = np.cov(p, q)
+            values.append(
+                (2 * p.mean() * q.mean() + 0.01**2) * (2 * covariance[0, 1] + 0.03**2)
+                / ((p.mean() ** 2 + q.mean() ** 2 + 0.01**2) * (covariance.trace() + 0.03**2))
+            )  # fmt: skip
+    assert structural_similarity(a, b).item() == pytest.approx(np.mean(values))
