@@ -83,7 +83,7 @@ RECIPES = {
         load=cifar10.load,
         phases=(
             Phase(Settings(epochs=8, learning_rate=3e-3, shift=4), size=64),
-            Phase(Settings(epochs=5, learning_rate=2e-3, shift=4, snapshots=(5,)), size=96),
+            Phase(Settings(epochs=10, learning_rate=2e-3, shift=4, snapshots=(10,)), size=96),
         ),
         about="torchvision's ResNet-18 with ten classes, trained from scratch on enlarged CIFAR-10.",
     ),
