@@ -70,7 +70,11 @@ def read_folder(
         )
     every = [path for group in (*files.values(), *others.values()) for path in group]
     problems = dict(
-        zip(every, thread_map(_problem, every, desc="Checking pictures", disable=not progress), strict=True)
+        zip(
+            every,
+            thread_map(_problem, every, desc="Checking pictures", disable=None if progress else True),
+            strict=True,
+        )
     )
     skipped = tuple(f"{path.relative_to(root)}: {why}" for path, why in problems.items() if why)
     good = [

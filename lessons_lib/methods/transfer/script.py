@@ -7,6 +7,7 @@ PICTURE …`` names pictures. Under ``accelerate launch`` or ``torchrun`` every 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import io
 import json
@@ -134,7 +135,8 @@ def train(data: Path, out: Path, options: Options, *, workers: int = 0, progress
             f"a batch of {options.batch_size} cannot be shared evenly by {accelerator.num_processes} processes"
         )
     folder = _read_once(data, options, accelerator, progress=not quiet)
-    source = imagenet.load(options.network)
+    with accelerator.main_process_first(), _only_from(accelerator):
+        source = imagenet.load(options.network)
     source = replace(source, categories=folder.classes, size=options.size or source.size)
     if accelerator.is_main_process:
         _describe(folder, options, source)
@@ -168,16 +170,8 @@ def train(data: Path, out: Path, options: Options, *, workers: int = 0, progress
 
     for number in range(len(history) + 1, options.epochs + 1):
         views.epoch = order.epoch = number
-        learner.train()
-        losses = []
-        for inputs, labels in tqdm(batches, desc=f"epoch {number}", unit="batch", disable=quiet, leave=False):
-            loss = F.cross_entropy(learner(inputs), labels)
-            accelerator.backward(loss)
-            optimizer.step()
-            schedule.step()
-            optimizer.zero_grad()
-            losses.append(loss.detach())
-        mean = accelerator.reduce(torch.stack(losses).mean(), reduction="mean").item()
+        bar = tqdm(batches, desc=f"epoch {number}", unit="batch", disable=quiet or None, leave=False)
+        mean = _train_epoch(learner, bar, optimizer, schedule, accelerator)
         if not math.isfinite(mean):
             raise FloatingPointError(
                 f"the loss became {mean}: lower the learning rate ({options.learning_rate})"
@@ -191,9 +185,20 @@ def train(data: Path, out: Path, options: Options, *, workers: int = 0, progress
                 f"epoch {number:2}: loss {mean:.3f}, validation accuracy {history[-1].accuracy:.4f}",
                 flush=True,
             )
+    if accelerator.is_main_process:
+        best = max(history, key=lambda epoch: epoch.accuracy)
+        print(
+            f"last epoch {history[-1].accuracy:.4f}, best {best.accuracy:.4f} (epoch {best.epoch}), in {out / BEST}. "
+            "The best of several epochs flatters: to report an accuracy, take the last, or pictures not used here."
+        )
     accelerator.wait_for_everyone()
     accelerator.end_training()
     return history
+
+
+def _only_from(accelerator: Accelerator) -> contextlib.AbstractContextManager[Any]:
+    """Let nobody but the main process print."""
+    return contextlib.nullcontext() if accelerator.is_main_process else contextlib.redirect_stdout(None)
 
 
 def _read_once(data: Path, options: Options, accelerator: Accelerator, *, progress: bool) -> PictureFolder:
@@ -218,6 +223,22 @@ def _describe(folder: PictureFolder, options: Options, source: ImageNetClassifie
         f"{len(folder.train)} pictures to learn from and {len(folder.valid)} to validate on, {len(folder.classes)} "
         f"classes ({', '.join(folder.classes)}); {source.name} at {source.size} pixels, {learns} learn."
     )
+
+
+def _train_epoch(
+    learner: nn.Module, batches: Any, optimizer: Any, schedule: Any, accelerator: Accelerator
+) -> float:
+    """Learn from every batch once; returns the mean loss over all processes."""
+    learner.train()
+    losses = []
+    for inputs, labels in batches:
+        loss = F.cross_entropy(learner(inputs), labels)
+        accelerator.backward(loss)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+        losses.append(loss.detach())
+    return accelerator.reduce(torch.stack(losses).mean(), reduction="mean").item()
 
 
 @torch.no_grad()
@@ -362,18 +383,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         chosen = vars(_train_parser().parse_args(given))
         data, out, workers = chosen.pop("data"), chosen.pop("out"), chosen.pop("workers")
         out = out or Path(f"{data.resolve().name}_finetuned")
-        history = train(data, out, Options(**chosen), workers=workers)
+        train(data, out, Options(**chosen), workers=workers)
     except (ValueError, OSError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on after the last whole epoch", file=sys.stderr)
         return 130
-    best = max(history, key=lambda epoch: epoch.accuracy)
-    print(
-        f"last epoch {history[-1].accuracy:.4f}, best {best.accuracy:.4f} (epoch {best.epoch}), in {out / BEST}. The "
-        "best of several epochs flatters: to report an accuracy, take the last, or pictures not used here."
-    )
     return 0
 
 
