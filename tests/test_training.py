@@ -260,3 +260,30 @@ def test_training_keeps_filters_within_their_limit():
     free = network()
     train(free, Settings(epochs=1, batch_size=16, learning_rate=0.1))
     assert free[0].weight.square().mean((1, 2, 3)).sqrt().max() > 0.0501
+
+
+def test_groups_learn_at_their_own_rates():
+    model, before = network(), network()
+    head = list(model[-1].parameters())
+    train(model, Settings(epochs=1, batch_size=16), groups=[{"params": head, "lr": 1e-2}])
+    moved = [name for name, p in model.named_parameters() if not torch.equal(p, before.get_parameter(name))]
+    assert moved == ["6.weight", "6.bias"], "what is in no group does not learn"
+    slow, fast = network(), network()
+    train(slow, Settings(epochs=1, batch_size=16), groups=[{"params": slow.parameters(), "lr": 1e-5}])
+    train(fast, Settings(epochs=1, batch_size=16), groups=[{"params": fast.parameters(), "lr": 1e-2}])
+    steps = [(model[0].weight - before[0].weight).abs().max() for model in (slow, fast)]
+    assert steps[1] > 100 * steps[0] > 0
+
+
+def test_one_group_of_everything_is_the_default(tmp_path):
+    usual, grouped = network(), network()
+    train(usual, checkpoint=tmp_path / "run.pt")
+    train(grouped, groups=[{"params": grouped.parameters(), "lr": SETTINGS.learning_rate}])
+    assert same_weights(usual.state_dict(), grouped.state_dict())
+    again = network()
+    run = train(
+        again,
+        checkpoint=tmp_path / "run.pt",
+        groups=[{"params": again.parameters(), "lr": SETTINGS.learning_rate}],
+    )
+    assert len(run.history) == 3, "a run saved without groups can be read with one"
