@@ -25,6 +25,7 @@ from lessons_lib.methods.evaluation import (
     explain,
     grad_cam_map,
     gradient_map,
+    grids,
     guided_backpropagation_map,
     insertion,
     occlusion_map,
@@ -32,6 +33,7 @@ from lessons_lib.methods.evaluation import (
     randomisation_check,
     randomised,
     rank_correlation,
+    ranking,
     structural_similarity,
 )
 from lessons_lib.models.small_cnn import BLOCKS, SmallCNN
@@ -249,7 +251,52 @@ def test_bad_maps_and_masks_are_refused():
         pointing_game(torch.ones(1, 8, 8), LEFT, tolerance=-1)
 
 
+def test_grids_hold_four_classes_and_know_where_each_is():
+    pictures = torch.arange(12.0).view(12, 1, 1, 1).expand(12, 3, 4, 6)  # each is full of its own number
+    labels = torch.arange(12) % 6
+    found = grids(pictures, labels, 200, seed=1)
+    assert found.pictures.shape == (200, 3, 8, 12)
+    assert found.masks.shape == (200, 8, 12)
+    assert found.masks.sum((1, 2)).tolist() == [24] * 200
+    corners = found.pictures[:, 0, ::4, ::6]
+    assert torch.equal(found.pictures[:, 0], corners.repeat_interleave(4, 1).repeat_interleave(6, 2))
+    for corner, picture, mask, target in zip(
+        corners, found.pictures, found.masks, found.targets, strict=True
+    ):
+        assert len({int(number) % 6 for number in corner.flatten()}) == 4, "four different classes"
+        (number,) = picture[0][mask].unique()
+        assert int(number) % 6 == target
+    quarters = found.masks[:, ::4, ::6].flatten(1).double().mean(0)
+    assert quarters.tolist() == pytest.approx([0.25] * 4, abs=0.1)
+    assert set(found.targets.tolist()) == set(range(6))
+    assert torch.equal(
+        grids(pictures, labels, 9, seed=3).pictures, grids(pictures, labels, 9, seed=3).pictures
+    )
+    flat = torch.ones(200, 8, 12)
+    assert energy_inside(flat, found.masks).numpy() == pytest.approx(0.25)
+    assert pointing_game(flat, found.masks).numpy() == pytest.approx(0.25)
+    for arguments in ((pictures, labels % 3, 2), (pictures, labels, 0)):
+        with pytest.raises(ValueError, match="four classes"):
+            grids(*arguments)
+    with pytest.raises(ValueError, match="a class for each"):
+        grids(pictures, labels[:3], 2)
+
+
 # ---------------------------------------------------------------- against the network
+
+
+def test_ranking_counts_greater_values_and_draws_lots_for_ties():
+    maps = torch.tensor([[[3.0, 1.0], [2.0, 7.0]], [[0.0, 0.0], [5.0, 0.0]]])
+    places = ranking(maps)
+    assert places[0].tolist() == [[1, 3], [2, 0]]
+    assert places[1, 1, 0] == 0
+    for row in places:
+        assert sorted(row.flatten().tolist()) == [0, 1, 2, 3]
+    lots = torch.stack([ranking(torch.zeros(1, 2, 2), seed=seed)[0, 0, 0] for seed in range(200)])
+    assert lots.bincount(minlength=4).min() > 25
+    for bad in (maps[0], torch.full((1, 2, 2), torch.nan), maps[:0]):
+        with pytest.raises(ValueError, match="without NaN"):
+            ranking(bad)
 
 
 class SeesLeft(nn.Module):
@@ -318,6 +365,37 @@ def test_curves_do_not_depend_on_the_batch():
         torch.testing.assert_close(together.probabilities, other.probabilities, atol=1e-12, rtol=1e-10)
     ties = deletion(network(), PICTURES, maps, TARGETS, steps=9, seed=1)
     assert not torch.equal(ties.probabilities, together.probabilities)
+
+
+def test_marks_and_curves_equal_quantus():
+    """Where it computes the same: without ties, for maps that are positive, and for pictures of one channel."""
+    quantus = pytest.importorskip(
+        "quantus",
+        reason="it would bring a second OpenCV; to compare: pip install --no-deps quantus cachetools",
+    )
+    generator = torch.Generator().manual_seed(0)
+    maps = torch.rand(5, 12, 12, generator=generator)
+    masks = torch.rand(5, 12, 12, generator=generator) < 0.4
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(1, 6, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(24, 4)
+    ).eval()
+    pictures, classes = torch.randn(5, 1, 12, 12, generator=generator), torch.tensor([0, 1, 2, 3, 3])
+    theirs = {"model": net, "x_batch": pictures.numpy(), "y_batch": classes.numpy(),
+              "a_batch": maps[:, None].numpy(), "s_batch": masks[:, None].numpy(), "device": "cpu"}  # fmt: skip
+    options = {"abs": False, "normalise": False, "disable_warnings": True}
+    pointing = quantus.PointingGame(**options)(**theirs)
+    assert pointing_game(maps, masks).tolist() == [float(hit) for hit in pointing]
+    assert 0 < sum(pointing) < 5
+    mass = quantus.RelevanceMassAccuracy(**options)(**theirs)
+    assert energy_inside(maps, masks).numpy() == pytest.approx(np.array(mass))
+    flipping = quantus.PixelFlipping(**options, features_in_step=6, perturb_baseline=0.0)(
+        **theirs, softmax=True
+    )
+    ours = deletion(net, pictures, maps, classes, steps=24).probabilities
+    assert ours[:, 1:].numpy() == pytest.approx(
+        np.array(flipping), abs=1e-6
+    )  # it leaves out the whole picture
 
 
 def test_area_is_exact_on_a_triangle():

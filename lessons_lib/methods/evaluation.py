@@ -3,7 +3,7 @@
 Every explanation of the course answers the same question, "where in the picture does the network see this class?",
 and is brought here into one form, an :data:`Explainer`. Three kinds of questions are asked of it:
 
-- does it lie where the object is? :func:`pointing_game`, :func:`energy_inside`
+- does it lie where the object is? :func:`pointing_game`, :func:`energy_inside`; and of this class? :func:`grids`
 - does it tell which pixels the network needs? :func:`deletion`, :func:`insertion`
 - does it notice when the network forgets all it has learned? :func:`randomisation_check`
 
@@ -257,6 +257,61 @@ def _near(mask: Tensor, tolerance: float) -> Tensor:
     return torch.from_numpy(ndimage.distance_transform_edt(~mask.cpu().numpy()) <= tolerance)
 
 
+@dataclass(frozen=True)
+class Grids:
+    """Pictures of four classes, two by two, and where each class is.
+
+    Attributes:
+        pictures: shape (M, 3, 2 H, 2 W).
+        targets: the class to look for, one of the four, int64, shape (M,).
+        masks: the quarter it is in, bool, shape (M, 2 H, 2 W).
+    """
+
+    pictures: Tensor
+    targets: Tensor
+    masks: Tensor
+
+
+def grids(pictures: Tensor, labels: Tensor, count: int, *, seed: int = 0) -> Grids:
+    """Put pictures of four different classes into one, for a test that a map can only pass if it knows the class.
+
+    M. Böhle, M. Fritz and B. Schiele, "Convolutional Dynamic Alignment Networks" (CVPR 2021, section 5.2, "grid
+    pointing game"). The quarter that counts is drawn at random, so a map that does not depend on the class scores a
+    quarter on average, wherever it points.
+
+    Args:
+        pictures: a model's input, float, shape (N, 3, H, W); the model must take twice that size.
+        labels: their classes, int64, shape (N,), four different ones or more.
+        count: how many grids to make.
+        seed: of the draw.
+
+    Raises:
+        ValueError: for shapes that do not fit, fewer than four classes, or a count under 1.
+    """
+    _check_pictures(pictures, labels)
+    classes = labels.unique()
+    if len(classes) < 4 or count < 1:
+        raise ValueError(f"a grid needs four classes, not {len(classes)}, and count at least 1, not {count}")
+    generator = torch.Generator().manual_seed(seed)
+
+    def pick(values: Tensor, number: int) -> Tensor:
+        return values[torch.randperm(len(values), generator=generator)[:number]]
+
+    chosen = torch.stack(
+        [torch.cat([pick((labels == k).nonzero()[:, 0], 1) for k in pick(classes, 4)]) for _ in range(count)]
+    )
+    quarter = torch.randint(4, (count,), generator=generator)
+    height, width = pictures.shape[2:]
+    masks = torch.zeros(count, 2, height, 2, width, dtype=torch.bool)
+    masks[torch.arange(count), quarter // 2, :, quarter % 2] = True
+    two_by_two = pictures[chosen].unflatten(1, (2, 2)).permute(0, 3, 1, 4, 2, 5)
+    return Grids(
+        two_by_two.reshape(count, 3, 2 * height, 2 * width),
+        labels[chosen[torch.arange(count), quarter]],
+        masks.view(count, 2 * height, 2 * width),
+    )
+
+
 # ---------------------------------------------------------------- against the network
 
 
@@ -276,6 +331,27 @@ class Curve:
     def area(self) -> Tensor:
         """Under the curve, by trapezoids, float64, shape (N,), each in 0–1."""
         return torch.trapezoid(self.probabilities.double(), self.shares, dim=1)
+
+
+def ranking(maps: Tensor, *, seed: int = 0) -> Tensor:
+    """The place of each pixel among all of its map: 0 for the greatest value; what ties is in random order.
+
+    Args:
+        maps: shape (N, H, W).
+        seed: decides between pixels of one value.
+
+    Returns:
+        int64, shape (N, H, W), each map with every number from 0 to H · W − 1 once.
+
+    Raises:
+        ValueError: for another shape, no pixels, or NaN.
+    """
+    if maps.ndim != 3 or not maps.numel() or torch.isnan(maps).any():
+        raise ValueError(f"need maps (N, H, W) without NaN, at least one, not {tuple(maps.shape)}")
+    shuffle = torch.randperm(maps[0].numel(), generator=torch.Generator().manual_seed(seed))
+    # a stable sort of shuffled pixels
+    order = shuffle[maps.flatten(1).cpu()[:, shuffle].argsort(dim=1, descending=True, stable=True)]
+    return order.argsort(1).view(maps.shape)
 
 
 def deletion(
@@ -346,16 +422,13 @@ def _exchange(
     """Replace the pixels of ``before`` by those of ``after``, in the order of the maps."""
     pixels = maps[0].numel()
     counts = (torch.arange(steps + 1, dtype=torch.float64) * pixels / steps).round()
-    shuffle = torch.randperm(pixels, generator=torch.Generator().manual_seed(seed))
     device, rows = _device(model), []
     together = max(1, batch_size // (steps + 1))
     with evaluating(model):
         for old, new, batch, classes in zip(
             *(stack.split(together) for stack in (before, after, maps, targets)), strict=True
         ):
-            # a stable sort of shuffled pixels: what ties is in random order
-            order = shuffle[batch.flatten(1).cpu()[:, shuffle].argsort(dim=1, descending=True, stable=True)]
-            place = order.argsort(1).view(len(batch), 1, 1, *batch.shape[1:])
+            place = ranking(batch, seed=seed)[:, None, None]
             gone = (place < counts.view(1, -1, 1, 1, 1)).to(old.device)
             versions = torch.where(gone, new[:, None], old[:, None]).flatten(0, 1)
             logits = torch.cat([model(part.to(device)).cpu() for part in versions.split(batch_size)])

@@ -6,10 +6,11 @@ from collections.abc import Collection, Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from lessons_lib.methods.evaluation import Curve, Randomisation
+from lessons_lib.methods.evaluation import Curve, Randomisation, ranking
 from lessons_lib.methods.filters import Interval
 from lessons_lib.plots import ACTIVATION, as_image
 
@@ -123,6 +124,59 @@ def curves(groups: Mapping[str, Mapping[str, Curve]]) -> Figure:
         axis.set(title=title, xlabel="share of pixels changed", ylim=(-0.02, 1.02))
     axes[0, 0].set_ylabel("probability of the class")
     axes[0, -1].legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def removal(
+    image: Tensor,
+    map: Tensor,
+    curve: Curve,
+    step: int,
+    *,
+    mask: Tensor | None = None,
+    title: str = "",
+    seed: int = 0,
+) -> Figure:
+    """A picture, a map of it, the picture without the pixels that the map calls most important, and what that costs.
+
+    Args:
+        image: uint8, shape (3, H, W).
+        map: shape (H, W).
+        curve: the deletion curve of this map, of one picture.
+        step: which of the curve's shares to show.
+        mask: bool, shape (H, W): where the thing is, drawn as an outline; or none.
+        title: what the network says of the whole picture.
+        seed: decides between pixels that the map calls equally important, as in the curve.
+
+    Raises:
+        ValueError: if the shapes do not fit, the curve is of several pictures, or it has no such step.
+    """
+    if map.shape != image.shape[1:] or len(curve.probabilities) != 1 or not 0 <= step < len(curve.shares):
+        raise ValueError(
+            f"a picture {tuple(image.shape)} needs a map of its size, not {tuple(map.shape)}, a curve of one picture "
+            f"and a step in 0–{len(curve.shares) - 1}, not {step}"
+        )
+    share, probability = float(curve.shares[step]), float(curve.probabilities[0, step])
+    gone = ranking(map[None], seed=seed)[0] < round(share * map.numel())
+    left = torch.where(gone, torch.tensor(128, dtype=torch.uint8), image)
+    figure, axes = plt.subplots(1, 4, figsize=(10, 2.7), width_ratios=(1, 1, 1, 1.3))
+    positive = map.clamp(min=0).numpy()
+    axes[0].imshow(as_image(image))
+    axes[1].imshow(positive, cmap=ACTIVATION, vmin=0, vmax=max(float(positive.max()), 1e-12))
+    axes[2].imshow(as_image(left))
+    for axis, name in zip(axes, (title, "the map", f"without its top {share:.0%}"), strict=False):
+        axis.set(title=name, xticks=[], yticks=[])
+        axis.spines[:].set_visible(False)
+        if mask is not None and mask.any() and not mask.all():
+            axis.contour(mask.float().numpy(), levels=[0.5], colors="white", linewidths=1.2)
+    axes[3].plot(curve.shares.numpy(), curve.probabilities[0].numpy())
+    axes[3].plot(share, probability, "o", color="#D55E00")
+    axes[3].set(
+        title=f"probability now {probability:.2f}",
+        xlabel="share of pixels taken away",
+        ylabel="probability of the class",
+        ylim=(-0.02, 1.02),
+    )
     return figure
 
 
