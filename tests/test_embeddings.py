@@ -223,6 +223,31 @@ def test_a_point_is_never_its_own_neighbour_even_among_copies():
     assert all(i not in row for i, row in enumerate(nearest(points, 2, list(range(6))).tolist()))
 
 
+@pytest.mark.parametrize(
+    "function",
+    [lambda points: nearest(points, 2), lambda points: trustworthiness(points, points)],
+    ids=["nearest", "trustworthiness"],
+)
+@pytest.mark.parametrize(
+    ("points", "error", "text"),
+    [
+        (torch.rand(1, 3), ValueError, "at least two"),
+        (torch.rand(20, 3, 2), ValueError, "flatten pictures"),
+        (torch.zeros(20, 3, dtype=torch.uint8), TypeError, "floating point"),
+        (torch.full((20, 3), torch.nan), ValueError, "NaN"),
+    ],
+)
+def test_neighbours_need_points(function, points, error, text):
+    with pytest.raises(error, match=text):
+        function(points)
+
+
+@pytest.mark.parametrize("k", [0, 6])
+def test_nearest_needs_fewer_neighbours_than_points(k):
+    with pytest.raises(ValueError, match="1–5"):
+        nearest(torch.rand(6, 3), k)
+
+
 @pytest.mark.parametrize("queries", [[], [-1], [6]])
 def test_nearest_refuses_bad_queries(queries):
     with pytest.raises(ValueError, match="0–5"):

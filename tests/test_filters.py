@@ -123,6 +123,9 @@ def test_frequencies_are_those_of_the_waves():
     crossings = (wave(0, 4, 32)[0].sign().diff() != 0).sum().item()
     assert crossings == 4
     assert frequencies(32, 32)[0, 4].item() * 32 == 4 / 2
+    for call in (lambda: frequencies(0, 3), lambda: noise_share(3, 0)):
+        with pytest.raises(ValueError, match="at least one row and one column"):
+            call()
 
 
 # ---------------------------------------------------------------- smoothness
@@ -198,7 +201,7 @@ def test_each_filter_is_measured_by_itself():
         torch.testing.assert_close(measure(filters), one_by_one, atol=1e-14, rtol=1e-12)
 
 
-@pytest.mark.parametrize("measure", MEASURES)
+@pytest.mark.parametrize("measure", [*MEASURES, lambda filters: shuffled(filters, torch.Generator())])
 @pytest.mark.parametrize(
     ("filters", "error", "text"),
     [

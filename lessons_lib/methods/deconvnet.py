@@ -72,6 +72,9 @@ def max_pool(maps: Tensor, layer: nn.MaxPool2d) -> tuple[Tensor, Switches]:
 
     Returns:
         The pooled maps, shape (N, C, h, w), and their switches.
+
+    Raises:
+        ValueError: if the maps have another shape or there are none.
     """
     _check_maps(maps)
     pooled, index = F.max_pool2d(

@@ -82,7 +82,12 @@ def frequencies(height: int, width: int) -> Tensor:
 
     Returns:
         float64, shape (height, width).
+
+    Raises:
+        ValueError: if a side is below 1.
     """
+    if height < 1 or width < 1:
+        raise ValueError(f"a filter has at least one row and one column, not {height}×{width}")
     down = torch.arange(height, dtype=torch.float64)[:, None] / (2 * height)
     across = torch.arange(width, dtype=torch.float64)[None, :] / (2 * width)
     return torch.hypot(down, across)
@@ -157,6 +162,9 @@ def noise_share(height: int, width: int, cutoff: float = CUTOFF) -> float:
 
     The transform is orthonormal, so Gaussian noise has the same expected energy in each of its height · width
     waves. With the default cutoff 4/9 for 3×3 and 13/49 for 7×7.
+
+    Raises:
+        ValueError: if a side is below 1, or for a cutoff out of range.
     """
     return _low(height, width, cutoff).double().mean().item()
 
@@ -190,7 +198,17 @@ def total_variation(filters: Tensor) -> Tensor:
 
 
 def shuffled(filters: Tensor, generator: torch.Generator) -> Tensor:
-    """Each filter with its own weights dealt out at random over its positions and input channels."""
+    """Each filter with its own weights dealt out at random over its positions and input channels.
+
+    Args:
+        filters: shape (outputs, inputs, height, width), at least 2×2.
+        generator: decides the order.
+
+    Raises:
+        ValueError: for another shape, filters smaller than 2×2, or values that are not finite.
+        TypeError: for integers.
+    """
+    _check_filters(filters)
     flat = filters.flatten(1)
     order = torch.rand(flat.shape, generator=generator).argsort(1)
     return flat.gather(1, order.to(flat.device)).view_as(filters)
