@@ -1,0 +1,140 @@
+"""The pages of the website: MkDocs calls these hooks. They read the lessons as they are stored and execute nothing."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from html import unescape
+from pathlib import Path, PurePosixPath
+from posixpath import normpath
+
+import nbformat
+from latex2mathml.converter import convert
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+from nbconvert import MarkdownExporter
+from nbformat import NotebookNode
+from PIL import Image
+
+# not from lessons_lib, which takes seconds to import torch
+REPOSITORY = Path(__file__).resolve().parents[1]
+LESSONS = sorted((REPOSITORY / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+MODEL_CARDS = sorted((REPOSITORY / "data" / "checkpoints").glob("*/README.md"))
+GUIDES = ("CONTRIBUTING.md", "TEACHING.md", "notebooks/assignments/README.md", "data/README.md")
+# nbconvert's Markdown with outputs and solutions in blocks of their own, and pictures of a known size
+PAGE = """
+{%- extends 'markdown/index.md.j2' -%}
+{%- block codecell -%}
+{%- if 'solution' in cell.metadata.get('tags', []) %}
+
+<details class="solution" markdown="1"><summary>Solution</summary>
+{{ super() }}
+
+</details>
+{%- else -%}
+{{ super() }}
+{%- endif -%}
+{%- if '_panel(' in cell.source and not cell.outputs %}
+
+*Run this cell in JupyterLab to get the panel.*
+{%- endif -%}
+{%- endblock codecell -%}
+{%- macro printed(text) %}
+
+````{.text .output}
+{{ text | strip_ansi }}
+````
+{% endmacro -%}
+{%- block stream -%}{{ printed(output.text) }}{%- endblock stream -%}
+{%- block data_text -%}{{ printed(output.data['text/plain']) }}{%- endblock data_text -%}
+{%- block error -%}{{ printed(output.traceback | join('\\n')) }}{%- endblock error -%}
+{%- block data_png %}
+{%- set picture = output.metadata['image/png'] %}
+
+<div class="figure" tabindex="0"><img src="{{ output.metadata.filenames['image/png'] }}" loading="lazy"
+ alt="{{ picture.alt | escape_html }}" width="{{ picture.width }}" height="{{ picture.height }}"
+ style="--width: {{ picture.width }}px"></div>
+{% endblock data_png -%}
+{%- block data_html %}
+
+<div class="table">
+{{ output.data['text/html'] }}
+</div>
+{% endblock data_html -%}
+"""
+
+
+def on_config(config: MkDocsConfig) -> None:
+    """List the pages in the order of reading."""
+    config.nav = [
+        {"Home": "README.md"},
+        {"Lessons": [_address(lesson) for lesson in LESSONS]},
+        {"Guides": [path for path in GUIDES if (REPOSITORY / path).exists()]},
+        {"Shipped networks": [_address(card) for card in MODEL_CARDS]},
+    ]
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add pages and pictures, each at its place in the repository, so that links between them hold."""
+    texts = [REPOSITORY / name for name in ("README.md", *GUIDES) if (REPOSITORY / name).exists()]
+    for path in [*texts, *MODEL_CARDS, *sorted(REPOSITORY.glob("notebooks/images/*"))]:
+        files.append(File.generated(config, _address(path), abs_src_path=str(path)))
+    for lesson in LESSONS:
+        text, pictures = to_markdown(nbformat.read(lesson, as_version=4), lesson.stem)
+        files.append(File.generated(config, _address(lesson), content=text))
+        for name, content in pictures.items():
+            files.append(File.generated(config, f"notebooks/{name}", content=content))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Lead links to notebooks to their pages, and allow what GitHub and Jupyter allow in Markdown.
+
+    A link to a file that has no page here, such as a module, becomes its words; so does a picture on a server,
+    such as a badge. A link to nothing is left for MkDocs to complain about.
+    """
+
+    def link(found: re.Match[str]) -> str:
+        target = normpath(PurePosixPath(page.file.src_uri).parent / found["file"])
+        no_page = files.get_file_from_path(target) is None and (REPOSITORY / target).exists()
+        return found["words"] if no_page else found[0]
+
+    markdown = re.sub(r"(\]\([^)\s:]+)\.ipynb\b", r"\1.md", markdown)
+    markdown = re.sub(r'(href="[^":]+)\.ipynb\b', r"\1.html", markdown)
+    markdown = re.sub(r"!\[([^\]]*)\]\(https?:[^)]*\)", r"\1", markdown)
+    markdown = re.sub(r"(?<!!)\[(?P<words>[^\[\]]+)\]\((?P<file>[^)\s:#]+)[^)\s]*\)", link, markdown)
+    # here a list need not be set off by an empty line
+    return re.sub(r"(?m)^(?![-*|>#`\s]|\d+\. )(.+)\n(?=[-*] |1\. )", r"\1\n\n", markdown)
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Write formulas as MathML, which browsers draw by themselves."""
+
+    def formula(found: re.Match[str]) -> str:
+        display = "block" if found["tag"] == "div" else "inline"
+        return convert(unescape(found["tex"]), display=display)
+
+    pattern = r'<(?P<tag>span|div) class="arithmatex">\\[(\[](?P<tex>.*?)\\[)\]]</(?P=tag)>'
+    return re.sub(pattern, formula, html, flags=re.DOTALL)
+
+
+def to_markdown(notebook: NotebookNode, name: str) -> tuple[str, dict[str, bytes]]:
+    """A lesson as Markdown, and its pictures by file name, ``name_files/…``."""
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            if "image/png" in output.get("data", {}):
+                with Image.open(io.BytesIO(base64.b64decode(output.data["image/png"]))) as picture:
+                    width = output.metadata["image/png"].setdefault("width", picture.width)
+                    output.metadata["image/png"]["height"] = round(width * picture.height / picture.width)
+    exporter = MarkdownExporter(raw_template=PAGE)
+    text, resources = exporter.from_notebook_node(
+        notebook, {"unique_key": name, "output_files_dir": f"{name}_files"}
+    )
+    return text, resources["outputs"]
+
+
+def _address(path: Path) -> str:
+    """Where a page is written, seen from the top of the repository."""
+    return path.relative_to(REPOSITORY).as_posix().replace(".ipynb", ".md")

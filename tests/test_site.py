@@ -1,0 +1,169 @@
+"""The website of ``make site``: every lesson, no dead link, no picture without words, nothing from elsewhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import nbformat
+import pytest
+
+from lessons_lib.course import REPOSITORY
+from lessons_lib.runner import find_lessons
+from tests.notebook_rules import code_cells, pictures, tags
+
+LESSONS = find_lessons()
+
+
+class Tags(HTMLParser):
+    """Every tag of a page that names another file, and the anchors to which others may lead."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.assets: list[str] = []
+        self.images: list[dict[str, str | None]] = []
+        self.anchors: set[str] = {""}
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        attributes = dict(attrs)
+        self.anchors.update(value for name in ("id", "name") if (value := attributes.get(name)))
+        target = attributes.get("href") or attributes.get("src")
+        if target and tag == "a":
+            self.links.append(target)
+        elif target:
+            self.assets.append(target)
+        if tag == "img":
+            self.images.append(attributes)
+
+
+def build(
+    folder: Path, config: Path = REPOSITORY / "site" / "mkdocs.yml"
+) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "-f", config, "-d", folder]
+    return subprocess.run(
+        command, check=False, capture_output=True, text=True, env=os.environ | {"NO_MKDOCS_2_WARNING": "1"}
+    )
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    made = build(folder)
+    assert made.returncode == 0, made.stdout + made.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pages(site: Path) -> dict[Path, Tags]:
+    return {path: Tags(path.read_text(encoding="utf-8")) for path in site.rglob("*.html")}
+
+
+def dead(pages: dict[Path, Tags], site: Path) -> list[str]:
+    """Links and files of pages that lead nowhere, or out of the site's folder."""
+    found = []
+    for page, read in pages.items():
+        for target in [*read.links, *read.assets]:
+            address = urlsplit(target)
+            if address.scheme in {"http", "https", "mailto", "data"}:
+                continue
+            # the page for what is not found is served from the top, wherever the reader is
+            path = (
+                site / address.path.lstrip("/")
+                if address.path.startswith("/")
+                else page.parent / address.path
+            )
+            file = (page if not address.path else Path(unquote(str(path)))).resolve()
+            file = file / "index.html" if file.is_dir() else file
+            inside = file.is_file() and file.is_relative_to(site.resolve())
+            known = pages.get(file)
+            if not inside or (known and unquote(address.fragment) not in known.anchors):
+                found.append(f"{page.relative_to(site)}: {target}")
+    return found
+
+
+def test_every_lesson_and_guide_is_in_the_menu(site: Path, pages: dict[Path, Tags]):
+    guides = ["CONTRIBUTING.html", "TEACHING.html", "data/index.html"]
+    cards = [path.parent.name for path in (REPOSITORY / "data" / "checkpoints").glob("*/README.md")]
+    wanted = [f"notebooks/{path.stem}.html" for path in LESSONS]
+    wanted += [*guides, *(f"data/checkpoints/{name}/index.html" for name in cards)]
+    assert set(wanted) <= set(pages[site / "index.html"].links)
+
+
+def test_no_link_is_dead(site: Path, pages: dict[Path, Tags]):
+    assert sum(len(read.links) for read in pages.values()) > 100
+    assert dead(pages, site) == []
+
+
+def test_a_dead_link_would_be_found(site: Path, pages: dict[Path, Tags]):
+    page = site / "index.html"
+    broken = Tags('<a href="notebooks/99_nothing.html"></a><a href="#nowhere"></a><img src="../secret.png">')
+    assert len(dead(pages | {page: broken}, site)) >= 3
+
+
+def test_nothing_is_loaded_from_elsewhere(site: Path, pages: dict[Path, Tags]):
+    for page, read in pages.items():
+        for asset in read.assets:
+            assert not urlsplit(asset).netloc, f"{page.name} loads {asset}"
+    for style in site.rglob("*.css"):
+        assert not re.search(r"(url\(|@import)\s*[\"']?(https?:)?//", style.read_text(encoding="utf-8")), (
+            style
+        )
+
+
+def test_every_picture_has_words(pages: dict[Path, Tags]):
+    for page, read in pages.items():
+        for image in read.images:
+            assert len((image.get("alt") or "").split()) >= 3, f"{page.name}: {image}"
+
+
+@pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)
+def test_a_lesson_shows_all_that_is_stored_in_it(lesson: Path, site: Path, pages: dict[Path, Tags]):
+    path = site / "notebooks" / f"{lesson.stem}.html"
+    cells = [cell for _, cell in code_cells(nbformat.read(lesson, as_version=4))]
+    words = [image["alt"] for image in pages[path].images]
+    assert all(alt in words for cell in cells for alt, _ in pictures(cell))
+    html = path.read_text(encoding="utf-8")
+    assert html.count('<details class="solution">') == sum("solution" in tags(cell) for cell in cells)
+    printed = [output for cell in cells for output in cell.outputs if output.output_type == "stream"]
+    assert html.count('class="output highlight"') >= len(printed)
+    assert html.count("Run this cell in JupyterLab") == sum("_panel(" in cell.source for cell in cells)
+
+
+def test_formulas_need_no_script(site: Path):
+    lesson = (site / "notebooks" / "10_invariance_correspondence.html").read_text(encoding="utf-8")
+    assert '<math xmlns="http://www.w3.org/1998/Math/MathML" display="block">' in lesson
+    assert "arithmatex" not in lesson
+
+
+def test_lists_are_lists(site: Path):
+    for path in site.rglob("*.html"):
+        assert not re.search(r"<p>[^<]*\n[-*] ", path.read_text(encoding="utf-8")), path
+
+
+def test_search_knows_every_lesson(site: Path):
+    index = json.loads((site / "search" / "search_index.json").read_text(encoding="utf-8"))
+    found = {
+        entry["location"].partition("#")[0]
+        for entry in index["docs"]
+        if "exercises" in entry["title"].lower()
+    }
+    assert found == {f"notebooks/{path.stem}.html" for path in LESSONS if path.name[:2] != "00"}
+
+
+def test_a_link_to_nothing_stops_the_build(tmp_path: Path):
+    for file in (REPOSITORY / "site").rglob("*.*"):
+        copy = tmp_path / "site" / file.relative_to(REPOSITORY / "site")
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(file.read_bytes())
+    (tmp_path / "README.md").write_text("# Title\n\n[nothing](nothing.md)\n")
+    made = build(tmp_path / "out", tmp_path / "site" / "mkdocs.yml")
+    assert made.returncode == 1
+    assert "nothing.md" in made.stdout + made.stderr
