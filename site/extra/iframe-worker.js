@@ -1,33 +1,31 @@
 // Search runs in a worker, and browsers start none for a page that is opened from a folder (file://).
 // There the same script runs in a hidden frame, under the name by which Material's search looks for it.
 if (location.protocol === "file:") {
+  const load = (page, source) => new Promise((resolve, reject) => {
+    page.body.append(Object.assign(page.createElement("script"), { src: source, onload: resolve, onerror: reject }));
+  });
+  const emptyFrame = () => new Promise(resolve => {
+    const frame = Object.assign(document.createElement("iframe"), { hidden: true, srcdoc: "<body></body>" });
+    frame.onload = () => resolve(frame.contentWindow);
+    document.body.append(frame);
+  });
   window.IFrameWorker = window.Worker = class extends EventTarget {
     constructor(url) {
       super();
-      const frame = document.createElement("iframe");
-      frame.hidden = true;
-      this.ready = new Promise(resolve => frame.addEventListener("load", () => resolve(frame.contentWindow)));
-      const begin = () => {
-        document.body.append(frame);
-        const inside = frame.contentWindow;
-        inside.postMessage = data => this.dispatchEvent(new MessageEvent("message", { data }));
-        inside.importScripts = (...scripts) => scripts.reduce(
-          (before, script) => before.then(() => load(inside.document, script)), Promise.resolve());
-        this.ready = load(inside.document, url).then(() => inside);
+      this.started = this.start(url);
+    }
+    async start(url) {
+      const inside = await emptyFrame();
+      inside.postMessage = data => this.dispatchEvent(new MessageEvent("message", { data }));
+      inside.importScripts = async (...sources) => {
+        for (const source of sources) await load(inside.document, source);
       };
-      const load = (page, source) => new Promise((resolve, reject) => {
-        const script = page.createElement("script");
-        Object.assign(script, { src: source, onload: resolve, onerror: reject });
-        page.body.append(script);
-      });
-      this.ready = new Promise(resolve => {
-        const start = () => { begin(); resolve(this.ready); };
-        document.body ? start() : addEventListener("DOMContentLoaded", start);
-      });
+      await load(inside.document, url);
+      return inside;
     }
-    postMessage(data) {
-      this.ready.then(inside => inside.dispatchEvent(new inside.MessageEvent("message", { data })));
+    async postMessage(data) {
+      const inside = await this.started;
+      inside.dispatchEvent(new inside.MessageEvent("message", { data }));
     }
-    terminate() {}
   };
 }

@@ -1,0 +1,101 @@
+"""The website of ``make site`` in Chromium, at a desk and on a phone, from a server and from a folder.
+
+Run by ``make test-browser``, after ``make site``. Screenshots go to build/browser.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from lessons_lib.course import REPOSITORY
+from lessons_lib.runner import find_lessons
+from tests.browser import lab
+
+browser = lab.browser  # the fixture
+
+SITE = REPOSITORY / "build" / "site"
+PAGES = ["index.html", *(f"notebooks/{path.stem}.html" for path in find_lessons())]
+SIZES = {"desk": (1300, 900), "phone": (390, 844)}
+
+# what sticks out of the window, and out of every box that scrolls
+STICKS_OUT = """() => [...document.querySelectorAll('.md-content *')].filter(e => {
+    const box = e.getBoundingClientRect();
+    if (!box.width || box.right <= innerWidth + 1 || e.closest('math, svg')) return false;
+    for (let up = e.parentElement; up; up = up.parentElement)
+        if (['auto', 'scroll'].includes(getComputedStyle(up).overflowX)
+            && up.getBoundingClientRect().right <= innerWidth + 1) return false;
+    return true;
+}).map(e => e.outerHTML.slice(0, 200))"""
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    assert (SITE / "index.html").exists(), "run make site first"
+    with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=SITE)) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{running.server_port}/"
+        running.shutdown()
+
+
+def opened(browser: Browser, address: str, size: str, scheme: str) -> tuple[Page, list[str]]:
+    """A page, and what went wrong or was asked for as it was read to its end."""
+    width, height = SIZES[size]
+    page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
+    events: list[str] = []
+    page.on("request", lambda request: events.append(request.url))
+    page.on("requestfailed", lambda request: events.append(f"failed: {request.url}"))
+    page.on("pageerror", lambda error: events.append(f"error: {error}"))
+    page.goto(address)
+    # pictures load when they come into sight
+    page.evaluate("document.querySelectorAll('img').forEach(image => image.loading = 'eager')")
+    page.wait_for_function("[...document.images].every(image => image.complete)")
+    return page, events
+
+
+@pytest.mark.parametrize(("size", "scheme"), [("desk", "light"), ("phone", "dark")])
+@pytest.mark.parametrize("path", PAGES)
+def test_a_page_is_whole_and_asks_nobody_else(
+    path: str, size: str, scheme: str, server: str, browser: Browser
+):
+    page, events = opened(browser, server + path, size, scheme)
+    lab.SHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=lab.SHOTS / f"site_{Path(path).stem[:2]}_{size}_{scheme}.png")
+    assert [event for event in events if not event.startswith((server, "data:"))] == []
+    assert (
+        page.evaluate("[...document.images].filter(image => !image.naturalWidth).map(image => image.src)")
+        == []
+    )
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.evaluate(STICKS_OUT) == []
+    dark = page.evaluate("getComputedStyle(document.body).backgroundColor") != "rgb(255, 255, 255)"
+    assert dark == (scheme == "dark")
+    page.close()
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("place", ["server", "folder"])
+def test_search_finds_a_lesson(place: str, size: str, server: str, browser: Browser):
+    address = server if place == "server" else f"{SITE.as_uri()}/"
+    page, events = opened(browser, address + "index.html", size, "light")
+    if size == "phone":
+        page.click("label[for=__search].md-header__button")
+    # by keys, as a reader types: what is there before the index has loaded is not searched for
+    page.locator(".md-search__input").press_sequentially("deconvnet switches", delay=100)
+    page.wait_for_selector(".md-search-result__link", timeout=20_000)
+    page.screenshot(path=lab.SHOTS / f"site_search_{place}_{size}.png")
+    page.click(".md-search-result__link")
+    page.wait_for_url("**/notebooks/06_zfnet_deconvnet.html**")
+    assert [event for event in events if not event.startswith((address, "data:", "blob:", "about:"))] == []
+    page.close()
