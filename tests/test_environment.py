@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -16,7 +18,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from lessons_lib.course import REPOSITORY
-from lessons_lib.runner import find_lessons
+from lessons_lib.runner import NOTEBOOKS, find_lessons
 from tests.notebook_rules import code_cells
 
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -37,6 +39,7 @@ def by_name(requirements: list[str]) -> dict[str, Requirement]:
 RUNTIME = by_name(PROJECT["dependencies"])
 DEVELOPMENT = by_name(PROJECT["optional-dependencies"]["dev"])
 DECLARED = RUNTIME | DEVELOPMENT
+DISTRIBUTIONS = packages_distributions()
 
 
 def locked() -> dict[str, list[str]]:
@@ -93,6 +96,29 @@ def test_binder_has_the_same_environment():
     assert copy.read_text(encoding="utf-8") == (REPOSITORY / "environment.yml").read_text(encoding="utf-8")
 
 
+def test_binder_opens_the_first_lesson():
+    workspace = json.loads((REPOSITORY / "binder" / "workspace.json").read_text(encoding="utf-8"))["data"]
+    (tab,) = workspace["layout-restorer:data"]["main"]["dock"]["widgets"]
+    assert REPOSITORY / workspace[tab]["data"]["path"] == find_lessons()[0]
+    script = (REPOSITORY / "binder" / "postBuild").read_text(encoding="utf-8")
+    assert "jupyter lab workspaces import binder/workspace.json" in script
+
+
+def test_binder_imports_every_module_once():
+    script = (REPOSITORY / "binder" / "postBuild").read_text(encoding="utf-8")
+    (program,) = re.findall(r"<<'PYTHON'\n(.*?)\nPYTHON\n", script, re.DOTALL)
+    listing = program.replace("importlib.import_module(module.name)", "print(module.name)")
+    assert listing != program
+    made = subprocess.run([sys.executable, "-c", listing], capture_output=True, text=True, check=True)
+    modules = {
+        path.relative_to(REPOSITORY).with_suffix("") for path in (REPOSITORY / "lessons_lib").rglob("*.py")
+    }
+    names = {".".join(path.parts).removesuffix(".__init__") for path in modules}
+    assert set(made.stdout.split()) == {name for name in names if not name.endswith("__main__")} - {
+        "lessons_lib"
+    }
+
+
 def test_the_commands_take_uv_from_the_lock():
     assert len(locked()["uv"]) == 1
     assert "grep '^uv==' requirements.lock" in MAKEFILE
@@ -130,7 +156,8 @@ def imported(source: str) -> Iterator[str]:
 def sources() -> dict[str, str]:
     modules = sorted((REPOSITORY / "lessons_lib").rglob("*.py"))
     code = {path.relative_to(REPOSITORY).as_posix(): path.read_text(encoding="utf-8") for path in modules}
-    for path in find_lessons():
+    problem_sets = sorted((NOTEBOOKS / "assignments" / "source").rglob("*.ipynb"))
+    for path in [*find_lessons(), *problem_sets]:
         cells = code_cells(nbformat.read(path, as_version=4))
         lines = "\n".join(cell.source for _, cell in cells)
         code[path.name] = re.sub(r"^(\s*)[%!].*", r"\1pass", lines, flags=re.MULTILINE)
@@ -139,9 +166,12 @@ def sources() -> dict[str, str]:
 
 @pytest.mark.parametrize(("name", "source"), sources().items(), ids=sources().keys())
 def test_what_the_lessons_import_is_declared(name: str, source: str):
-    distributions = packages_distributions()
+    listed = set().union(*conda())
     for module in set(imported(source)) - sys.stdlib_module_names - {"lessons_lib"}:
-        providers = {canonicalize_name(distribution) for distribution in distributions.get(module, [])}
+        providers = {canonicalize_name(distribution) for distribution in DISTRIBUTIONS.get(module, [])}
         assert providers & RUNTIME.keys(), (
             f"{name} imports {module}: add it to pyproject.toml and run make lock"
+        )
+        assert {CONDA_NAMES.get(provider, provider) for provider in providers} & listed, (
+            f"{name} imports {module}: add it to environment.yml"
         )
