@@ -125,9 +125,9 @@ def test_the_commands_take_uv_from_the_lock():
     assert not re.search(r"uv==\d", MAKEFILE)
 
 
-def test_continuous_integration_calls_commands_that_exist():
+def test_continuous_integration_and_teachers_call_commands_that_exist():
     targets = set(re.findall(r"^(\w+):.*##", MAKEFILE, re.MULTILINE))
-    for file in (".github/workflows/check.yml", ".pre-commit-config.yaml", ".ci/run"):
+    for file in (".github/workflows/check.yml", ".pre-commit-config.yaml", ".ci/run", "TEACHING.md"):
         called = set(re.findall(r"\bmake (\w+)", (REPOSITORY / file).read_text(encoding="utf-8")))
         assert called, file
         assert called <= targets, file
