@@ -90,7 +90,7 @@ def dead(pages: dict[Path, Tags], site: Path) -> list[str]:
 
 
 def test_every_lesson_and_guide_is_in_the_menu(site: Path, pages: dict[Path, Tags]):
-    guides = ["CONTRIBUTING.html", "TEACHING.html", "data/index.html"]
+    guides = ["CONTRIBUTING.html", "TEACHING.html", "data/index.html", "notebooks/assignments/index.html"]
     cards = [path.parent.name for path in (REPOSITORY / "data" / "checkpoints").glob("*/README.md")]
     wanted = [f"notebooks/{path.stem}.html" for path in LESSONS]
     wanted += [*guides, *(f"data/checkpoints/{name}/index.html" for name in cards)]

@@ -84,6 +84,14 @@ def test_a_page_is_whole_and_asks_nobody_else(
     page.close()
 
 
+def test_what_sticks_out_would_be_found(server: str, browser: Browser):
+    page, _ = opened(browser, server + "index.html", "phone", "light")
+    wide = "<p style='width: 2000px'>wide</p>"
+    page.evaluate("html => document.querySelector('article').insertAdjacentHTML('beforeend', html)", wide)
+    assert page.evaluate(STICKS_OUT) == [wide.replace("'", '"')]
+    page.close()
+
+
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("place", ["server", "folder"])
 def test_search_finds_a_lesson(place: str, size: str, server: str, browser: Browser):
