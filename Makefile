@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 export MSYS_NO_PATHCONV := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install lab test test-browser course refresh site bench lint lock
+.PHONY: help install lab test test-browser course refresh assignments site bench lint lock
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -33,6 +33,14 @@ course: $(INSTALLED) ## execute the lessons into build/course; PROFILE=full, LES
 
 refresh: $(INSTALLED) ## execute the lessons and store their outputs in notebooks/; LESSON=01
 	$(BIN)/python -m lessons_lib.runner refresh $(if $(LESSON),--lesson $(LESSON))
+
+# sources are copied, so that no gradebook comes to lie in the repository; nbgrader looks for alembic on the PATH
+COURSE ?= build/assignments
+assignments: $(INSTALLED) ## build the release and the solution of the problem sets in build/assignments; COURSE=~/grading
+	mkdir -p $(COURSE)
+	cp -R notebooks/assignments/source notebooks/assignments/nbgrader_config.py $(COURSE)
+	cd $(COURSE) && PATH="$(abspath $(BIN)):$$PATH" nbgrader generate_assignment "*" --force
+	cd $(COURSE) && PATH="$(abspath $(BIN)):$$PATH" nbgrader generate_solution "*" --force
 
 site: $(INSTALLED) ## write the lessons as they are stored, with search, as a website into build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict -f site/mkdocs.yml $(ARGS)
