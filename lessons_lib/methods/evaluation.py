@@ -275,8 +275,8 @@ class Grids:
 def grids(pictures: Tensor, labels: Tensor, count: int, *, seed: int = 0) -> Grids:
     """Put pictures of four different classes into one, for a test that a map can only pass if it knows the class.
 
-    M. Böhle, M. Fritz and B. Schiele, "Convolutional Dynamic Alignment Networks" (CVPR 2021, section 5.2, "grid
-    pointing game"). The quarter that counts is drawn at random, so a map that does not depend on the class scores a
+    M. Böhle, M. Fritz and B. Schiele, "Convolutional Dynamic Alignment Networks" (CVPR 2021); later called the grid
+    pointing game. The quarter that counts is drawn at random, so a map that does not depend on the class scores a
     quarter on average, wherever it points.
 
     Args:
