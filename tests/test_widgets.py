@@ -44,3 +44,8 @@ def test_an_error_is_shown_and_goes_away(box):
     assert png_of(box) == before
     slider.value = 2
     assert box.children[1].value == ""
+
+
+def test_a_control_is_never_wider_than_the_page(box):
+    (slider,) = box.children[0].children
+    assert slider.layout.max_width == "calc(100% - 4px)"

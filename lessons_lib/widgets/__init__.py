@@ -42,6 +42,7 @@ def panel(
             message.value = f"<b>{type(error).__name__}</b>: {html.escape(str(error))}"
 
     for control in controls.values():
+        control.layout.max_width = "calc(100% - 4px)"  # with its margins; a phone is narrower than a slider
         control.observe(redraw, names="value")
     redraw()
     return ipywidgets.VBox(
