@@ -249,8 +249,8 @@ def hover_map(placed: Tensor, pictures: Pictures, *, title: str) -> HTML:
     """A map as a small page of its own: point at a dot, or walk with the arrow keys, and its picture appears.
 
     The dots are one group of radio buttons, class by class, so that Tab enters it, arrow keys move through it and
-    a click keeps a picture. It needs no running kernel, no script and no other file. Where a viewer shows no
-    pages inside pages, a sentence stands instead.
+    a click keeps a picture beside the one pointed at. It needs no running kernel, no script and no other file. Where
+    a viewer shows no pages inside pages, a sentence stands instead.
 
     Args:
         placed: the map, shape (N, 2).
@@ -301,7 +301,7 @@ def hover_map(placed: Tensor, pictures: Pictures, *, title: str) -> HTML:
 
 _PAGE = """<!DOCTYPE html><html lang=en><meta charset=utf-8><title>{title}</title><style>
 body{{margin:0;background:#fff;color:#222;font:14px sans-serif}}
-main{{position:relative;width:580px;height:580px;margin:8px}}
+main{{--side:580px;position:relative;width:var(--side);height:var(--side);margin:8px}}
 input{{position:absolute;appearance:none;width:11px;height:11px;margin:-5px;border-radius:50%;
 background:var(--c);border:1px solid #fff;cursor:pointer}}
 input:hover,input:focus,input:checked{{outline:3px solid #000;z-index:2}}
@@ -309,11 +309,15 @@ b{{display:none;position:absolute;left:600px;top:0;width:192px;height:192px;back
 background-size:{columns}% {rows}%;image-rendering:pixelated}}
 b::after{{content:attr(title);position:absolute;top:192px;width:192px;padding:4px 0;background:#fff;
 font-weight:normal}}
-input:checked+b{{display:block}}
-input:hover+b{{display:block;z-index:1}}
+input:hover+b{{display:block}}
+input:checked+b{{display:block;top:240px}}
 em{{position:absolute;transform:translate(-50%,-50%);z-index:3;pointer-events:none;font-style:normal;
 font-weight:bold;white-space:nowrap;text-shadow:0 0 3px #fff,0 0 3px #fff,0 0 3px #fff,0 0 3px #fff}}
-p{{position:absolute;left:600px;top:230px;width:190px;color:#555}}
+p{{position:absolute;left:600px;top:480px;width:190px;margin:0;color:#555}}
+@media(max-width:800px){{main{{--side:min(340px,100vw - 16px);--small:min(140px,50vw - 14px)}}
+b,input:checked+b{{left:calc(var(--small) + 10px);top:calc(var(--side) + 12px);width:var(--small);height:var(--small)}}
+input:checked+b{{left:0}}b::after{{top:var(--small);width:var(--small)}}
+p{{left:0;top:calc(var(--side) + 190px);width:var(--side)}}}}
 {colours}</style><main role=radiogroup aria-label="{title}">{dots}{names}
 <p>Point at a dot, click to keep its picture, then walk with the arrow keys.</main></html>"""
 
