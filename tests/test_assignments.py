@@ -349,7 +349,7 @@ def graded(tmp_path_factory: pytest.TempPathFactory) -> Round:
             start = time.perf_counter()
             result = api.autograde(name, student)
             seconds[name, student] = time.perf_counter() - start
-            assert result["success"], result["log"]
+            assert result["success"], result
     return Round(folder, api, seconds)
 
 
@@ -389,7 +389,6 @@ def test_the_solution_scores_the_maximum_and_the_empty_release_nothing(name: str
     with graded.gradebook as gradebook:
         solved, empty = (gradebook.find_submission(name, student) for student in STUDENTS)
         grades = {grade.name: grade for notebook in solved.notebooks for grade in notebook.grades}
-        assert {grade.auto_score for grade in grades.values() if grade.cell_type == "code"} != {0}
         assert sum(grade.auto_score or 0 for grade in grades.values()) == AUTOGRADED
         assert {key for key, grade in grades.items() if grade.needs_manual_grade} == {"figure", "answer"}
         assert solved.max_score == AUTOGRADED + MARKED_BY_A_PERSON
@@ -416,6 +415,6 @@ def test_this_module_gives_the_points_that_nbgrader_gives(name: str, graded: Rou
 
 def test_feedback_is_a_page_with_the_points(graded: Round):
     result = graded.api.generate_feedback(SETS[0], STUDENTS[1])
-    assert result["success"], result["log"]
+    assert result["success"], result
     (page,) = (graded.folder / "feedback" / STUDENTS[1] / SETS[0]).glob("*.html")
     assert f"Score: 0.0 / {AUTOGRADED + MARKED_BY_A_PERSON}.0" in page.read_text(encoding="utf-8")
