@@ -20,13 +20,16 @@ install: $(INSTALLED) ## set up .venv with every version of requirements.lock
 lab: $(INSTALLED) ## study: open JupyterLab on lesson 00; ARGS="--port=9999" passes options on
 	$(BIN)/python -m jupyterlab --allow-root --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb $(ARGS)
 
-# coverage runs pytest, not the other way round: given --cov, nbval waits in vain for coverage in its kernels
+# Two files at a time, a thread each: most of a test is Python, which a second thread does not speed up. Notebooks
+# apart and without --cov, given which nbval waits in vain for coverage in its kernels.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
+NBVAL := --nbval --nbval-current-env --nbval-sanitize-with=tests/sanitize.cfg --nbval-cell-timeout=120
 test: $(INSTALLED) ## run the tests and every notebook; ARGS="-k hooks" chooses some
-	$(BIN)/python -m $(if $(ARGS),,coverage run -m) pytest --nbval --nbval-current-env --nbval-sanitize-with=tests/sanitize.cfg --nbval-cell-timeout=120 $(ARGS)
-	$(if $(ARGS),,$(BIN)/python -m coverage report)
+	$(if $(ARGS),,$(PYTEST) --cov tests)
+	$(PYTEST) $(NBVAL) $(or $(ARGS),notebooks)
 
-test-browser: $(INSTALLED) ## run every lesson in JupyterLab in Chromium and work its panels; ARGS="-k 03"
-	$(BIN)/python -m pytest tests/browser/lab.py $(ARGS)
+test-browser: $(INSTALLED) site ## run every lesson in JupyterLab in Chromium, work its panels, read the site; ARGS="-k 03"
+	$(BIN)/python -m pytest tests/browser/lab.py tests/browser/site.py $(ARGS)
 
 course: $(INSTALLED) ## execute the lessons into build/course; PROFILE=full, LESSON=01, ARGS="--set NETWORK=alexnet"
 	$(BIN)/python -m lessons_lib.runner course $(if $(PROFILE),--profile $(PROFILE)) $(if $(LESSON),--lesson $(LESSON)) $(ARGS)
