@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import BrowserContext, Error, Locator, Page, sync_playwright
+from playwright.sync_api import Browser, Error, Locator, Page, sync_playwright
 
 from lessons_lib.course import REPOSITORY
 from lessons_lib.runner import WIDGET, environment, find_lessons
@@ -32,6 +32,7 @@ RUN_SECONDS = 400  # for all cells of a lesson, while the next one runs beside i
 ANSWER_SECONDS = 20  # for a panel after a control has moved
 POLL_SECONDS = 0.2
 
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 RUN_TWICE = ("00", "06", "08")  # run all again in the same kernel: the cheapest lessons
 INTERRUPTED = "03"  # its first cell after the setup trains a network, which is stopped
 
@@ -91,7 +92,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     log = folder / "log"
     command = [sys.executable, "-m", "jupyterlab", "--allow-root", "--no-browser", "--ServerApp.root_dir=."]
     command += ["--LabApp.expose_app_in_browser=True", "--ServerApp.port=0"]
-    variables = os.environ | environment("quick") | {"JUPYTERLAB_SETTINGS_DIR": str(folder / "settings")}
+    variables = os.environ | environment("quick")
+    variables |= {f"JUPYTERLAB_{name.upper()}_DIR": str(folder / name) for name in ("settings", "workspaces")}
     variables |= {"LESSONS_DATA": str(folder / "data"), "OMP_NUM_THREADS": "1"}  # two lessons run at a time
     del variables["TQDM_DISABLE"], variables["PYTHONHASHSEED"]  # no reader sets them
     with log.open("w") as file:
@@ -104,10 +106,10 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[BrowserContext]:
+def browser() -> Iterator[Browser]:
     """Chromium; as root, in a container, it only starts without its sandbox."""
     with sync_playwright() as playwright:
-        path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+        path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
         flags = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
         try:
             chromium = playwright.chromium.launch(executable_path=path, args=flags)
@@ -117,18 +119,18 @@ def browser() -> Iterator[BrowserContext]:
                 f"playwright install chromium'), or name one by the variable CHROMIUM.\n{error}",
                 returncode=1,
             )
-        yield chromium.new_context(viewport=DESKTOP)
+        yield chromium
         chromium.close()
 
 
 @pytest.fixture(scope="module")
-def opened(lab: str, browser: BrowserContext, request: pytest.FixtureRequest) -> Callable[[Path], Page]:
+def opened(lab: str, browser: Browser, request: pytest.FixtureRequest) -> Callable[[Path], Page]:
     """The page of a lesson, whose cells are running; the next lesson's run beside them, for there are two cores."""
     lessons = [item.callspec.params["lesson"] for item in request.session.items]
     pages: dict[Path, Page] = {}
 
     def open_and_run(lesson: Path) -> None:
-        page = pages[lesson] = browser.new_page()
+        page = pages[lesson] = browser.new_page(viewport=DESKTOP)
         page.goto(lab.replace("/lab?", f"/lab/workspaces/{lesson.name[:2]}/tree/notebooks/{lesson.name}?"))
         if not lesson.name.startswith(INTERRUPTED):
             page.evaluate(RUN, "run-all-cells")
