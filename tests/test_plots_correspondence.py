@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lessons_lib.methods.correspondence import Delta
-from lessons_lib.plots.correspondence import deltas, hidden_parts, marked, sign_patterns
+from lessons_lib.plots.correspondence import deltas, hidden_parts, marked, sign_patterns, spoken
 from tests.figures import drawn
 
 pytestmark = pytest.mark.usefixtures("no_open_figures")
@@ -53,6 +53,11 @@ def test_deltas_draw_means_and_intervals():
     assert {line.get_linestyle() for line in late.lines} >= {":"}
     drawn(figure)
     drawn(deltas({"middle": {"nose": Delta(0.3, 0.01, 0.25, 0.36)}}))
+    assert spoken(values) == (
+        "Δ from least to most, middle: nose 0.30, random 0.40; late: nose 0.20, random 0.30."
+    )
+    turned = {"late": {"random": values["late"]["nose"], "left_eye": values["late"]["random"]}}
+    assert spoken(turned) == "Δ from least to most, late: random 0.20, left eye 0.30."
     for bad in ({}, {"middle": values["middle"], "late": {"nose": values["late"]["nose"]}}):
         with pytest.raises(ValueError, match="same conditions"):
             deltas(bad)

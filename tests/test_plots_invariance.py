@@ -71,6 +71,12 @@ def test_clocks_close_the_curve_and_place_the_pictures():
     assert len(insets) == 5
     assert np.array_equal(insets[3].images[0].get_array(), VIEWS[1, 3].permute(1, 2, 0))
     drawn(figure)
+    large = VIEWS.repeat_interleave(20, dim=3).repeat_interleave(20, dim=4)
+    shrunk = (
+        clocks(large, angles, probabilities, ("a cat", "a cup")).axes[1].child_axes[3].images[0].get_array()
+    )
+    assert np.array_equal(shrunk[::10, ::10], VIEWS[1, 3].permute(1, 2, 0)), "80 pixels are enough"
+    assert shrunk.shape == (80, 80, 3)
 
 
 def test_transformation_marks_its_step_on_every_curve():

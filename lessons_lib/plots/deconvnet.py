@@ -189,7 +189,7 @@ def top_grid(blocks: Mapping[str, Block], *, columns: int = 3, title: str = "") 
     columns = min(columns, len(blocks))
     rows = math.ceil(len(blocks) / columns)
     figure, axes = plt.subplots(
-        rows, columns, figsize=(2.9 * columns, 1.68 * rows + 0.3 * bool(title)), squeeze=False
+        rows, columns, figsize=(2.4 * columns, 1.43 * rows + 0.3 * bool(title)), squeeze=False
     )
     for axis in axes.flat:
         axis.axis("off")
@@ -225,7 +225,7 @@ def evolution(layers: Mapping[str, Tensor], epochs: Sequence[int], *, title: str
     figure, axes = plt.subplots(
         rows,
         columns,
-        figsize=(0.56 * len(epochs) * columns + 0.6, rows * (0.56 * features + 0.6) + 0.3 * bool(title)),
+        figsize=(0.5 * len(epochs) * columns + 0.6, rows * (0.5 * features + 0.95) + 0.3 * bool(title)),
         squeeze=False,
     )
     for axis in axes.flat:

@@ -20,6 +20,7 @@ from lessons_lib.plots import as_image
 
 _LABELS: dict[Kind, str] = {kind: f"{kind} ({unit})" for kind, unit in UNITS.items()}
 _WIDEST = 940  # pixels of a strip
+_INSET = 80  # pixels of a picture on a dial
 _NAMED = 7  # more pictures than there are colours become grey lines without names
 _STYLES = ("-", "--", "-.", ":", "-", "--", "-.")
 
@@ -74,7 +75,7 @@ def invariance_curves(
         layers: the layers to show and what to call them.
     """
     figure, axes = plt.subplots(
-        len(measured), len(layers) + 1, figsize=(11, 2.35 * len(measured) + 0.5), squeeze=False
+        len(measured), len(layers) + 1, figsize=(10, 2.1 * len(measured) + 0.5), squeeze=False
     )
     top = max(result.relative(layer).max().item() for result in measured.values() for layer in layers)
     for line, (kind, result) in zip(axes, measured.items(), strict=True):
@@ -82,7 +83,9 @@ def invariance_curves(
             _lines(axis, result.amounts, result.relative(layer), names)
             axis.set(title=f"{kind}: {title}", ylim=(0, 1.05 * top), ylabel="relative distance")
         _lines(line[-1], result.amounts, result.probabilities, names)
-        line[-1].set(title=f"{kind}: the true class", ylim=(0, 1.02), ylabel="probability")
+        line[-1].set(
+            title=f"{kind}: the true class", ylim=(0, 1.02), yticks=(0, 0.5, 1), ylabel="probability"
+        )
         for axis in line[1:-1]:
             axis.set_ylabel("")
         for axis in line:
@@ -112,10 +115,21 @@ def clocks(views: Tensor, angles: Sequence[float], probabilities: Tensor, titles
         titles: one for each picture.
     """
     count = len(views)
-    figure = plt.figure(figsize=(4.6 * count, 4.9))
+    wide, high, dial = 3.6, 3.9, 2.25  # inches: of a dial with its pictures, and of the dial alone
+    figure = plt.figure(figsize=(wide * count, high), layout="none")
     every = math.ceil(len(angles) / 12)
+    # no finer than the page shows: nine photographs at full size would weigh a megabyte
+    size = min(_INSET, views.shape[-1])
+    small = F.interpolate(views[:, ::every].flatten(0, 1).float(), (size, size), mode="area").round().byte()
+    insets = small.unflatten(0, (count, -1))
     for i in range(count):
-        axis = cast(PolarAxes, figure.add_subplot(1, count, i + 1, projection="polar"))
+        place = (
+            (i + (1 - dial / wide) / 2) / count,
+            0.7 / high,
+            dial / wide / count,
+            dial / high,
+        )
+        axis = cast(PolarAxes, figure.add_axes(place, projection="polar"))
         axis.set_theta_zero_location("N")
         turned = np.deg2rad([*angles, angles[0] + 360])
         values = [*probabilities[i].tolist(), probabilities[i, 0].item()]
@@ -124,8 +138,8 @@ def clocks(views: Tensor, angles: Sequence[float], probabilities: Tensor, titles
         axis.set(rlim=(0, 1), rticks=[0.5], xticks=np.deg2rad(angles[::every]), xticklabels=[])
         axis.set_rlabel_position(200)
         axis.tick_params(labelsize=8, colors="0.35")
-        axis.set_title(titles[i], fontsize=11, pad=58)
-        for angle, picture in zip(angles[::every], views[i, ::every], strict=True):
+        axis.set_title(titles[i], fontsize=11, pad=6)
+        for angle, picture in zip(angles[::every], insets[i], strict=True):
             turn, reach = math.radians(angle), 0.66
             x, y = 0.5 - reach * math.sin(turn), 0.5 + reach * math.cos(turn)
             side = 0.24

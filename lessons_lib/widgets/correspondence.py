@@ -16,7 +16,7 @@ from lessons_lib.widgets import panel
 
 
 def sign_panel(
-    hidden: Mapping[str, Tensor], changes: Mapping[str, Mapping[str, Tensor]], *, shown: int = 8
+    hidden: Mapping[str, Tensor], changes: Mapping[str, Mapping[str, Tensor]], *, shown: int = 6
 ) -> ipywidgets.VBox:
     """Choose which part is hidden and a layer; see the signs of the changes in several faces, and Δ.
 
