@@ -164,7 +164,23 @@ def neighbour_rows(pictures: Pictures, queries: Sequence[int], neighbours: Mappi
         raise ValueError(f"each space needs neighbours of all {len(queries)} queries")
     k = next(iter(neighbours.values())).shape[1]
     height = len(queries) * len(neighbours)
-    figure, axes = plt.subplots(height, 1 + k, figsize=(0.98 * (1 + k) + 0.8, 1.14 * height), squeeze=False)
+    wide, high = 1.06 * (1 + k), 1.14 * height + 0.2
+    # laid out by hand: matplotlib takes seconds to find places for so many axes
+    figure, axes = plt.subplots(
+        height,
+        1 + k,
+        figsize=(wide, high),
+        squeeze=False,
+        layout="none",
+        gridspec_kw={
+            "left": 0.05 / wide,
+            "right": 1 - 0.05 / wide,
+            "bottom": 0.05 / high,
+            "top": 1 - 0.25 / high,
+            "wspace": 0.2,
+            "hspace": 0.26,
+        },
+    )
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_visible(False)
