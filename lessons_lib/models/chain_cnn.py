@@ -45,10 +45,12 @@ class ChainCNN(nn.Sequential):
                 linear=nn.Linear(fourth, classes),
             )
         )
-        for name in CONVOLUTIONS:
-            layer = self.get_submodule(name)
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-            nn.init.zeros_(layer.bias)
+        for name, parameter in self.named_parameters():
+            if name.startswith("conv"):
+                if name.endswith("weight"):
+                    nn.init.kaiming_normal_(parameter, nonlinearity="relu")
+                else:
+                    nn.init.zeros_(parameter)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, classes) of pictures (N, 3, H, W).
