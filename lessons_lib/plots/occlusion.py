@@ -31,7 +31,7 @@ def sensitivity(image: Tensor, result: OcclusionMap, name: str) -> Figure:
         result: its map; the first target is drawn.
         name: the first target's class.
     """
-    figure, axes = plt.subplots(1, 4, figsize=(11.5, 3.1))
+    figure, axes = plt.subplots(1, 4, figsize=(11.5, 0.9 + 2.2 * image.shape[1] / image.shape[2]))
     for axis in axes:
         axis.axis("off")
     axes[0].imshow(as_image(image))
@@ -70,7 +70,7 @@ def zeiler_fergus(image: Tensor, result: OcclusionMap, classes: Sequence[str], l
     """
     if not result.channels:
         raise ValueError('this map has no activations: sweep with layer="…"')
-    figure, axes = plt.subplots(1, 4, figsize=(11.5, 3.4))
+    figure, axes = plt.subplots(1, 4, figsize=(11.5, 1.2 + 2.2 * image.shape[1] / image.shape[2]))
     for axis in axes:
         axis.axis("off")
     axes[0].imshow(as_image(image))
