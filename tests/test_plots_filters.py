@@ -200,6 +200,6 @@ def test_browser_enlarges_the_strongest_plane_of_a_deep_filter():
     filters[1, 4] = torch.tensor([[0.5, -0.25, 0], [0, 0, 0], [0, 0, 0.125]])
     figure = filter_browser(filters, 1)
     titles = [axis.get_title() for axis in figure.axes]
-    assert titles[:3] == ["filter 1: its 6 input channels", "weights, input channel 4", "spectrum"]
+    assert titles[:3] == ["filter 1, 6 inputs", "weights, input channel 4", "spectrum"]
     assert [text.get_text() for text in figure.axes[1].texts[:3]] == [".50", "−.25", ".00"]
     drawn(figure)

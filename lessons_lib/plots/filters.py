@@ -369,7 +369,7 @@ def filter_browser(filters: Tensor, index: int, title: str = "") -> Figure:
         axes[0].set_title(f"filter {index} in colour, {size_name(chosen)}")
     else:
         _draw_signed(figure, axes[0], mosaic(chosen))
-        axes[0].set_title(f"filter {index}: its {len(chosen)} input channels")
+        axes[0].set_title(f"filter {index}, {len(chosen)} inputs")
     peak = max(chosen.abs().max().item(), 1e-12)
     for axis, (name, plane) in zip(axes[1:-1], channels.items(), strict=True):
         axis.imshow(plane.numpy(), cmap=SIGNED, vmin=-peak, vmax=peak)
