@@ -38,11 +38,13 @@ def test_a_backbone_gives_fresh_pretrained_copies(arch):
     one, two = arch(), arch(pretrained=True)
     inputs = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
-        torch.testing.assert_close(one.eval()(inputs), classifier.model(inputs))
+        expected = classifier.model(inputs)
+        # up to rounding, since sums run in another order over another order in memory
+        torch.testing.assert_close(one.eval()(inputs), expected, atol=1e-4, rtol=1e-4)
         next(one.parameters()).zero_()
-        torch.testing.assert_close(two.eval()(inputs), classifier.model(inputs))
+        torch.testing.assert_close(two.eval()(inputs), expected, atol=1e-4, rtol=1e-4)
         untrained = arch(pretrained=False).eval()(inputs)
-    assert not torch.allclose(untrained, classifier.model(inputs), atol=0.1)
+    assert not torch.allclose(untrained, expected, atol=0.1)
 
 
 def test_unknown_backbones_list_the_known():

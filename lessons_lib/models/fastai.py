@@ -8,15 +8,16 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import timm
+import torch
 import torch.nn.functional as F
 from PIL import Image, UnidentifiedImageError
 from torch import nn
 from torchvision.models import get_model
-from tqdm.contrib.concurrent import thread_map
 
 from lessons_lib.data.pictures import Pictures
 from lessons_lib.models import imagenet
@@ -43,10 +44,15 @@ class Backbone:
 
     def __call__(self, pretrained: bool = True) -> nn.Module:
         """A fresh copy of the pretrained network, or one with random weights."""
-        if pretrained:
-            return copy.deepcopy(self.classifier.model)
         name = self.classifier.name
-        return timm.create_model("tf_efficientnet_lite0") if name == imagenet.OFFLINE else get_model(name)
+        if pretrained:
+            network = copy.deepcopy(self.classifier.model)
+        elif name == imagenet.OFFLINE:
+            network = timm.create_model("tf_efficientnet_lite0")
+        else:
+            network = get_model(name)
+        # on a processor this trains up to twice as fast
+        return network.to(memory_format=torch.channels_last)
 
 
 def backbone(name: str = imagenet.OFFLINE) -> Backbone:
@@ -176,9 +182,8 @@ def readable(files: Iterable[str | Path]) -> list[Path]:
     paths = [Path(file) for file in files]
     if not paths:
         raise ValueError("there are no pictures: is the folder empty, or the name misspelt?")
-    problems = [
-        problem for problem in thread_map(_problem, paths, desc="Opening pictures", leave=False) if problem
-    ]
+    with ThreadPoolExecutor() as pool:
+        problems = [problem for problem in pool.map(_problem, paths) if problem]
     if problems:
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise ValueError(
@@ -194,9 +199,8 @@ def _problem(path: Path) -> str | None:
         return f"{path} is missing"
     try:
         with Image.open(path) as image:
-            image.draft(
-                image.mode, (32, 32)
-            )  # a JPEG is read to its end, but only an eighth of its pixels is made
+            # a JPEG is read to its end, but only one pixel in 64 is made
+            image.draft(image.mode, (32, 32))
             image.load()
     except UnidentifiedImageError:
         return f"{path} is no picture"

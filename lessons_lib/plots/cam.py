@@ -53,7 +53,8 @@ def blend(
     grey = (as_image(image) @ np.array([0.299, 0.587, 0.114]) / 255)[..., None]
     colours = plt.get_cmap(SIGNED)((values + 1) / 2)[..., :3]
     cover = strength * np.abs(values)[..., None]
-    return grey * (1 - cover) + colours * cover
+    # white comes out a rounding error above 1, of which matplotlib would warn
+    return np.clip(grey * (1 - cover) + colours * cover, 0, 1)
 
 
 def evidence_maps(image: Tensor, maps: Tensor, titles: Sequence[str]) -> Figure:
@@ -103,7 +104,7 @@ def of_classes(
     """
     _check_titles(maps, titles)
     columns, ratio = 1 + len(maps), image.shape[1] / image.shape[2]
-    width = min(3.4, 11 / columns)
+    width = min(2.4, 11 / columns)
     figure, axes = plt.subplots(1, columns, figsize=(width * columns + 0.7 * shared, width * ratio + 0.6))
     axes[0].imshow(as_image(image))
     axes[0].set_title(first)
