@@ -14,6 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 from torch import nn
 
+from lessons_lib.data import hymenoptera
 from lessons_lib.data.pictures import Pictures, to_input
 from lessons_lib.methods.transfer import (
     ADVICE,
@@ -45,7 +46,7 @@ from lessons_lib.methods.transfer import (
     with_old_head,
 )
 from lessons_lib.models.small_cnn import BLOCKS, SmallCNN
-from lessons_lib.training import Settings, evaluating, fit
+from lessons_lib.training import Settings, evaluating, fit, predict
 
 INPUTS = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
@@ -576,6 +577,18 @@ def test_mapped_answers_add_up_the_probabilities():
 
 
 # ---------------------------------------------------------------- sources
+
+
+@pytest.mark.archives
+def test_imagenet_answers_for_real_ants_and_bees(tmp_path, monkeypatch):
+    """Without training, asked to choose between all ant and all bee classes: the table of lesson 07."""
+    monkeypatch.setenv("LESSONS_DATA", str(tmp_path))
+    source, pictures = sources.load("efficientnet_lite0", size=224), hymenoptera.load("val")
+    groups = [[source.classes.index(name) for name in names] for names in (("ant",), ("bee", "apiary"))]
+    logits = predict(source.model, pictures.images, transform=source.transform, batch_size=32)
+    right = mapped(logits, groups).argmax(1) == pictures.labels
+    print(f"no training, choose one of the two: {right.sum()} of {len(right)} right")
+    assert right.double().mean() > 0.9
 
 
 @pytest.mark.parametrize("name", [sources.SMALL_CNN, "efficientnet_lite0"])

@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from lessons_lib.data.photos import open_picture
-from lessons_lib.methods.transfer import script
+from lessons_lib.methods.transfer import Probe, script
 from lessons_lib.methods.transfer.folder import Views, read_folder
 from lessons_lib.methods.transfer.script import BEST, LAST, Options, load, main, train
 
@@ -195,6 +195,41 @@ def test_a_run_learns_and_keeps_its_best_epoch(whole):
         assert found == name
         assert probability > 0.5
     assert not list((root / "run").glob("*.part"))
+
+
+def test_the_probe_that_the_head_starts_as_is_reported(whole, tmp_path, capsys):
+    root, _ = whole
+    quiet(root / "data", tmp_path, replace(FAST, epochs=1))
+    lines = capsys.readouterr().out.splitlines()
+    start = next(line for line in lines if line.startswith("linear probe on frozen features"))
+    folder = read_folder(root / "data", valid_share=0.34, progress=False)
+    network = replace(script.imagenet.load(), size=32)
+    features = []
+    for files in (folder.train, folder.valid):
+        images = torch.stack([image for image, _ in Views(root / "data", files, network)])
+        with torch.no_grad():
+            features.append(
+                network.model.forward_head(network.model.forward_features(images), pre_logits=True)
+            )
+    labels = [torch.tensor([label for _, label in files]) for files in (folder.train, folder.valid)]
+    expected = Probe("softmax").fit(features[0], labels[0]).accuracy(features[1], labels[1])
+    assert start.endswith(f"{expected:.4f}")
+    assert lines.index(start) < next(i for i, line in enumerate(lines) if line.startswith("epoch"))
+
+
+def test_from_scratch_nothing_of_the_source_is_left(whole, tmp_path, lite0, capsys):
+    root, _ = whole
+    options = replace(FAST, from_scratch=True, freeze=None, epochs=1)
+    history = quiet(root / "data", tmp_path, options)
+    said = capsys.readouterr().out
+    assert "begins with random weights, all layers learn" in said
+    assert "probe" not in said
+    tuned, source = load_file(tmp_path / BEST), lite0.model.state_dict()
+    assert not any(torch.equal(tuned[name], source[name]) for name in tuned if name.endswith("conv.weight"))
+    assert not torch.equal(tuned["bn1.running_mean"], torch.zeros(32)), "its batch norms follow the pictures"
+    assert quiet(root / "data", tmp_path / "again", options) == history, "its weights come from the seed"
+    with pytest.raises(ValueError, match=r"do not freeze up to 'blocks\.5'"):
+        Options(from_scratch=True, freeze="blocks.5")
 
 
 def test_frozen_layers_are_those_of_the_source(whole, lite0):
