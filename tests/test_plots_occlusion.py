@@ -167,6 +167,9 @@ def test_costs_draws_the_numbers():
     assert [line.get_ydata().tolist() for line in figure.axes[0].lines] == [[100, 25], [10, 3]]
     assert figure.axes[0].get_xlabel() == "stride"
     assert figure.axes[0].get_yscale() == "log"
+    figure.draw_without_rendering()
+    written = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert {"2", "5", "10", "50", "100"} <= set(written), "times can be read off, not only powers of ten"
     drawn(figure)
 
 
@@ -186,4 +189,5 @@ def test_patched_shows_the_most_probable_classes():
     assert [label.get_text() for label in axis.get_yticklabels()] == [f"class {i}" for i in (1, 3, 0, 2, 4)]
     assert np.allclose([bar.get_width() for bar in axis.patches], [0.5, 0.3, 0.1, 0.05, 0.04])
     assert np.allclose(axis.collections[0].get_offsets()[:, 0], [0.1, 0, 0.9, 0, 0])
+    assert "without the patch" in axis.get_title()
     drawn(figure)
