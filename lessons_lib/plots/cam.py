@@ -215,7 +215,7 @@ def _limit(values: Tensor) -> float:
 
 def _colorbar(figure: Figure, axis: Axes, limit: float) -> None:
     scale = ScalarMappable(Normalize(-limit, limit), SIGNED)
-    figure.colorbar(scale, ax=axis, shrink=0.8, label="evidence (units of the logit)")
+    figure.colorbar(scale, ax=axis, shrink=0.8, label="evidence (logits)")
 
 
 def _check_titles(maps: Tensor, titles: Sequence[str]) -> None:
