@@ -36,7 +36,7 @@ PAGE = """
 {%- else -%}
 {{ super() }}
 {%- endif -%}
-{%- if '_panel(' in cell.source and not cell.outputs %}
+{%- if '_panel(' in cell.source %}
 
 *Run this cell in JupyterLab to get the panel.*
 {%- endif -%}
