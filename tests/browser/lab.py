@@ -126,7 +126,8 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def opened(lab: str, browser: Browser, request: pytest.FixtureRequest) -> Callable[[Path], Page]:
     """The page of a lesson, whose cells are running; the next lesson's run beside them, for there are two cores."""
-    lessons = [item.callspec.params["lesson"] for item in request.session.items]
+    own = [item for item in request.session.items if item.getparent(pytest.Module) is request.node]
+    lessons = [item.callspec.params["lesson"] for item in own]
     pages: dict[Path, Page] = {}
 
     def open_and_run(lesson: Path) -> None:
