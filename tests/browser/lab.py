@@ -211,7 +211,9 @@ def interrupt_training(page: Page) -> None:
     """Press stop while the first training is at work; all cells must run afterwards as if nothing had been."""
     until(lambda: page.evaluate(f"() => {IDLE}"), RUN_SECONDS)
     index = next(cell["index"] for cell in page.evaluate(CELLS) if re.search(r"\bfit\(", cell["code"]))
-    page.evaluate(f"index => {{ {LAB}.content.activeCellIndex = index + 1; }}", index)
+    page.evaluate(
+        f"index => {{ const notebook = {LAB}.content; notebook.activeCellIndex = index + 1; }}", index
+    )
     page.evaluate(RUN, "run-all-above")
 
     def cell() -> dict[str, Any]:
