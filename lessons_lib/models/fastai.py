@@ -12,12 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import timm
 import torch
 import torch.nn.functional as F
 from PIL import Image, UnidentifiedImageError
 from torch import nn
-from torchvision.models import get_model
 
 from lessons_lib.data.pictures import Pictures
 from lessons_lib.models import imagenet
@@ -44,14 +42,10 @@ class Backbone:
 
     def __call__(self, pretrained: bool = True) -> nn.Module:
         """A fresh copy of the pretrained network, or one with random weights."""
-        name = self.classifier.name
-        if pretrained:
-            network = copy.deepcopy(self.classifier.model)
-        elif name == imagenet.OFFLINE:
-            network = timm.create_model("tf_efficientnet_lite0")
-        else:
-            network = get_model(name)
-        # on a processor this trains up to twice as fast
+        network = (
+            copy.deepcopy(self.classifier.model) if pretrained else imagenet.untrained(self.classifier.name)
+        )
+        # faster on a processor
         return network.to(memory_format=torch.channels_last)
 
 

@@ -87,6 +87,13 @@ class ImageNetClassifier:
         return [(self.categories[i], p) for i, p in zip(indices.tolist(), values.tolist(), strict=True)]
 
 
+def untrained(name: str = OFFLINE, classes: int = 1000) -> nn.Module:
+    """One of the networks of :data:`NAMES` with random weights, drawn from torch's generator, for so many classes."""
+    if name == OFFLINE:
+        return timm.create_model("tf_efficientnet_lite0", num_classes=classes)
+    return get_model(name, num_classes=classes)
+
+
 def load(name: str = OFFLINE) -> ImageNetClassifier:
     """Load an ImageNet classifier on the CPU and say in one line which and where from.
 
@@ -103,7 +110,7 @@ def load(name: str = OFFLINE) -> ImageNetClassifier:
     if name not in TORCHVISION:
         raise ValueError(f"no ImageNet classifier {name!r}; there are: {', '.join(NAMES)}")
     weights = get_weight(TORCHVISION[name])
-    model = get_model(name)
+    model = untrained(name)
     model.load_state_dict(_hub_weights(name, weights))
     transforms = weights.transforms()
     print(f"{name}: torchvision {weights}, 1,000 ImageNet classes.")
@@ -123,7 +130,7 @@ def _load_lite0() -> ImageNetClassifier:
     path = _lite0_file()
     if hashlib.sha256(path.read_bytes()).hexdigest() != _LITE0_SHA256:
         raise RuntimeError(f"{path} is damaged: reinstall the package {_LITE0_PACKAGE}")
-    model = timm.create_model("tf_efficientnet_lite0")
+    model = untrained(OFFLINE)
     # the package names its tensors otherwise than timm does, but has them in the same order
     saved = torch.load(path, map_location="cpu", weights_only=True)
     model.load_state_dict(dict(zip(model.state_dict(), saved.values(), strict=True)))

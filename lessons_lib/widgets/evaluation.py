@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import ipywidgets
-import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
@@ -13,6 +12,7 @@ from lessons_lib.data.critters import PARTS, Critters
 from lessons_lib.data.pictures import to_input
 from lessons_lib.methods.evaluation import Curve, Explainer, deletion, explain
 from lessons_lib.plots.evaluation import removal
+from lessons_lib.training import predict
 from lessons_lib.widgets import panel
 
 STEPS = 20  # of the deletion curve
@@ -87,10 +87,9 @@ def _explained(
     model: nn.Module, critters: Critters, index: int, explainer: Explainer
 ) -> tuple[Tensor, Tensor, Curve]:
     """The network's probabilities, the map and its deletion curve, of one picture."""
-    picture, target = to_input(critters.images[index : index + 1]), critters.labels[index : index + 1]
-    with torch.no_grad():
-        device = next(model.parameters()).device
-        shares = model(picture.to(device)).softmax(1)[0].cpu()
+    image, target = critters.images[index : index + 1], critters.labels[index : index + 1]
+    picture = to_input(image)
+    shares = predict(model, image).softmax(1)[0]
     map = explain(explainer, model, picture, target)
     return shares, map[0], deletion(model, picture, map, target, steps=STEPS)
 

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
-import timm
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
@@ -28,7 +27,6 @@ from accelerate.utils import DataLoaderConfiguration, broadcast_object_list
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler
-from torchvision.models import get_model
 from torchvision.transforms import InterpolationMode
 from tqdm.auto import tqdm
 
@@ -209,16 +207,11 @@ def _begin(source: ImageNetClassifier, inputs: Tensor, options: Options, *, alon
     if options.from_scratch:
         with torch.random.fork_rng([]):
             torch.manual_seed(options.seed)
-            model = transfer(_untrained(source.name), classes, freeze_norms=False, seed=options.seed)
+            model = transfer(imagenet.untrained(source.name), classes, freeze_norms=False, seed=options.seed)
     else:
         model = transfer(source.model, classes, inputs, freeze=options.freeze, seed=options.seed)
-    # channels last trains up to twice as fast on a processor; between processes such gradients make torch warn
+    # channels last is faster on a processor; between processes such gradients make torch warn
     return model.to(memory_format=torch.channels_last) if alone else model
-
-
-def _untrained(name: str) -> nn.Module:
-    """One of the networks of :data:`lessons_lib.models.imagenet.NAMES` with random weights."""
-    return timm.create_model("tf_efficientnet_lite0") if name == imagenet.OFFLINE else get_model(name)
 
 
 def _only_from(accelerator: Accelerator) -> contextlib.AbstractContextManager[Any]:
@@ -363,7 +356,7 @@ def load(run: Path) -> ImageNetClassifier:
             card = json.loads(opened.metadata()["card"])
         weights = safetensors.torch.load_file(path)
         name = card["network"]
-        model = transfer(_untrained(name), len(card["classes"])).network
+        model = transfer(imagenet.untrained(name), len(card["classes"])).network
         model.load_state_dict(weights)
     except (SafetensorError, KeyError, TypeError, RuntimeError) as error:
         raise ValueError(f"{path} is damaged ({error}): train again") from error

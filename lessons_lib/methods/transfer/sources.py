@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -84,26 +85,13 @@ def load(name: str = SMALL_CNN, *, size: int = 96) -> Source:
     return Source(
         name,
         classifier.model,
-        _seeded(_builder(name)),
+        _seeded(partial(imagenet.untrained, name)),
         transform,
         classifier.categories,
         layers,
         middle,
         1e-3,
     )
-
-
-def _builder(name: str) -> Callable[[int], nn.Module]:
-    def build(classes: int) -> nn.Module:
-        if name == "efficientnet_lite0":
-            import timm  # noqa: PLC0415
-
-            return timm.create_model("tf_efficientnet_lite0", num_classes=classes)
-        from torchvision.models import get_model  # noqa: PLC0415
-
-        return get_model(name, num_classes=classes)
-
-    return build
 
 
 def _seeded(build: Callable[[int], nn.Module]) -> Callable[[int, int], nn.Module]:
