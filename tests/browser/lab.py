@@ -310,10 +310,10 @@ def picture(panel: Locator) -> str:
 
 
 def drag(page: Page, slider: Locator) -> None:
-    """Take a slider's handle by the mouse to the other half of its rail."""
+    """Take a slider's handle by the mouse near the far end: half-way a slider of three values may spring back."""
     handle, rail = (slider.locator(part).bounding_box() for part in (".noUi-handle", ".noUi-base"))
     x, y = (handle[start] + handle[length] / 2 for start, length in (("x", "width"), ("y", "height")))
-    to = rail["x"] + rail["width"] * (0.25 if x > rail["x"] + rail["width"] / 2 else 0.75)
+    to = rail["x"] + rail["width"] * (0.05 if x > rail["x"] + rail["width"] / 2 else 0.95)
     page.mouse.move(x, y)
     page.mouse.down()
     page.mouse.move(to, y, steps=3)
