@@ -71,14 +71,14 @@ def on_config(config: MkDocsConfig) -> None:
     config.nav = [
         {"Home": "README.md"},
         {"Lessons": [_address(lesson) for lesson in LESSONS]},
-        {"Guides": [path for path in GUIDES if (REPOSITORY / path).exists()]},
+        {"Guides": list(GUIDES)},
         {"Shipped networks": [_address(card) for card in MODEL_CARDS]},
     ]
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add pages and pictures, each at its place in the repository, so that links between them hold."""
-    texts = [REPOSITORY / name for name in ("README.md", *GUIDES) if (REPOSITORY / name).exists()]
+    texts = [REPOSITORY / name for name in ("README.md", *GUIDES)]
     for path in [*texts, *MODEL_CARDS, *sorted(REPOSITORY.glob("notebooks/images/*"))]:
         files.append(File.generated(config, _address(path), abs_src_path=str(path)))
     for lesson in LESSONS:
