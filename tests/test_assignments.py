@@ -10,7 +10,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 import traceback
 import warnings
 from collections.abc import Iterator
@@ -34,7 +33,6 @@ pytestmark = pytest.mark.timeout(900)  # the round trip starts a kernel twelve t
 SOURCE = REPOSITORY / "notebooks" / "assignments" / "source"
 SETS = sorted(path.name for path in SOURCE.iterdir() if path.is_dir())
 AUTOGRADED, MARKED_BY_A_PERSON = 14, 6
-SECONDS = 60  # to grade one submission
 
 SOLUTION, HIDDEN = (
     ("### BEGIN SOLUTION", "### END SOLUTION"),
@@ -317,7 +315,6 @@ class Round:
 
     folder: Path
     api: NbGraderAPI
-    seconds: dict[tuple[str, str], float]
 
     @property
     def gradebook(self) -> Gradebook:
@@ -344,15 +341,12 @@ def graded(tmp_path_factory: pytest.TempPathFactory) -> Round:
     config = PyFileConfigLoader("nbgrader_config.py", path=str(folder)).load_config()
     config.CourseDirectory.root = str(folder)
     api = NbGraderAPI(config=config)
-    seconds = {}
     for name in SETS:
         for student, version in zip(STUDENTS, ("solution", "release"), strict=True):
             shutil.copytree(folder / version / name, folder / "submitted" / student / name)
-            start = time.perf_counter()
             result = api.autograde(name, student)
-            seconds[name, student] = time.perf_counter() - start
             assert result["success"], result
-    return Round(folder, api, seconds)
+    return Round(folder, api)
 
 
 @pytest.mark.parametrize("name", SETS)
@@ -396,11 +390,6 @@ def test_the_solution_scores_the_maximum_and_the_empty_release_nothing(name: str
         assert solved.max_score == AUTOGRADED + MARKED_BY_A_PERSON
         assert empty.score == 0
         assert not empty.needs_manual_grade
-
-
-@pytest.mark.parametrize("name", SETS)
-def test_a_submission_is_graded_in_a_minute(name: str, graded: Round):
-    assert max(graded.seconds[name, student] for student in STUDENTS) < SECONDS
 
 
 @pytest.mark.usefixtures("as_in_a_kernel")
