@@ -171,7 +171,7 @@ def history(epochs: Sequence[Epoch], *, reference: float | None = None, referenc
     if reference is not None:
         right.axhline(reference, color="0.4", linestyle="--", label=reference_name)
     right.set(title="Accuracy", xlabel="epoch", ylabel="share right", ylim=(0, 1.02))
-    right.legend(loc="lower right", fontsize=8)
+    right.legend(fontsize=8)
     for axis in (left, right):
         axis.xaxis.get_major_locator().set_params(integer=True)
     return figure
