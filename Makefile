@@ -20,13 +20,14 @@ install: $(INSTALLED) ## set up .venv with every version of requirements.lock
 lab: $(INSTALLED) ## study: open JupyterLab on lesson 00; ARGS="--port=9999" passes options on
 	$(BIN)/python -m jupyterlab --allow-root --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb $(ARGS)
 
-# Tests two files at a time, a thread each: most of a test is Python, which a second thread does not speed up. Notebooks
-# one after another, on the threads they were stored with, and without --cov, given which nbval waits in vain for
-# coverage in its kernels.
-NBVAL := --nbval --nbval-current-env --nbval-sanitize-with=tests/sanitize.cfg --nbval-cell-timeout=120
+# Two files at a time, a thread each: most of a test is Python, which a second thread does not speed up, and a lesson
+# trains only a third faster on two. Notebooks apart and without --cov, given which nbval waits in vain for coverage in
+# its kernels.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
+NBVAL := --nbval --nbval-current-env --nbval-sanitize-with=tests/sanitize.cfg --nbval-cell-timeout=300
 test: $(INSTALLED) ## run the tests and every notebook; ARGS="-k hooks" chooses some
-	$(if $(ARGS),,$(BIN)/python -m pytest -n 2 --dist loadfile --cov tests)
-	$(BIN)/python -m pytest $(NBVAL) $(or $(ARGS),notebooks)
+	$(if $(ARGS),,$(PYTEST) --cov tests)
+	$(PYTEST) $(NBVAL) $(or $(ARGS),notebooks)
 
 test-browser: $(INSTALLED) site ## run every lesson in JupyterLab in Chromium, work its panels, read the site; ARGS="-k 03"
 	$(BIN)/python -m pytest tests/browser/lab.py tests/browser/site.py $(ARGS)

@@ -355,8 +355,8 @@ def test_make_alone_lists_every_command():
     ("arguments", "expected"),
     [
         (["lab", "ARGS=--port=9999"], "00_start_here.ipynb --port=9999"),
-        (["test"], "--nbval-cell-timeout=120 notebooks"),
-        (["test", "ARGS=-k hooks"], "--nbval-cell-timeout=120 -k hooks"),
+        (["test"], "--nbval-cell-timeout=300 notebooks"),
+        (["test", "ARGS=-k hooks"], "--nbval-cell-timeout=300 -k hooks"),
         (["course"], "-m lessons_lib.runner course"),
         (["course", "PROFILE=full", "LESSON=01"], "-m lessons_lib.runner course --profile full --lesson 01"),
         (["refresh", "LESSON=01"], "-m lessons_lib.runner refresh --lesson 01"),
