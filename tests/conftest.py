@@ -1,4 +1,4 @@
-"""What every test shares: the environment of the lessons, and the archives where there are any."""
+"""What tests share: the archives where there are any, and a place for figures."""
 
 from __future__ import annotations
 
@@ -9,13 +9,6 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
-
-from lessons_lib.runner import environment
-
-# here and not in a fixture: the kernels that nbval starts, and torch in this process, read it once
-os.environ.update(environment("quick"))
-if "PYTEST_XDIST_WORKER" in os.environ:
-    os.environ["OMP_NUM_THREADS"] = "1"  # the other core is another worker's
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
