@@ -64,7 +64,7 @@ def curves(scores: Mapping[str, Scores], chance: Mapping[str, float] | None = No
     if not scores:
         raise ValueError("there are no targets to draw")
     figure, axes = plt.subplots(
-        1, len(scores), figsize=(0.8 + 4 * len(scores), 3.4), sharey=True, squeeze=False
+        1, len(scores), figsize=(0.8 + 4 * len(scores), 3.6), sharey=True, squeeze=False
     )
     for axis, (target, by_strategy) in zip(axes[0], scores.items(), strict=True):
         for name, curve in by_strategy.items():
@@ -78,7 +78,8 @@ def curves(scores: Mapping[str, Scores], chance: Mapping[str, float] | None = No
         axis.set_xticks(sizes, [str(size) for size in sizes])
         axis.minorticks_off()
     axes[0, 0].set_ylabel("share of test pictures right")
-    axes[0, -1].legend(fontsize=8, loc="lower right")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=8)
     return figure
 
 
