@@ -260,8 +260,8 @@ def patched(
     top = probabilities.topk(min(5, len(probabilities))).indices.tolist()
     places = np.arange(len(top))
     colours = [_CLASS_COLOURS[5] if i == int(clean.argmax()) else _OTHERS for i in top]
-    right.barh(places, probabilities[top], color=colours)
-    right.scatter(clean[top], places, marker="|", s=200, color="black", zorder=3)
+    right.barh(places, probabilities[top].tolist(), color=colours)
+    right.scatter(clean[top].tolist(), places, marker="|", s=200, color="black", zorder=3)
     right.set(yticks=places, yticklabels=[_short(classes[i]) for i in top], xlim=(0, 1), xlabel="probability")
     right.invert_yaxis()
     right.set_title("black marks: without the patch", fontsize=8)  # a key among the bars looks like data
