@@ -29,7 +29,8 @@ test: $(INSTALLED) ## run the tests and every notebook; ARGS="-k hooks" chooses 
 	$(if $(ARGS),,$(PYTEST) --cov tests)
 	$(PYTEST) $(NBVAL) $(or $(ARGS),notebooks)
 
-test-browser: $(INSTALLED) site ## run every lesson in JupyterLab in Chromium, work its panels, read the site; ARGS="-k 03"
+test-browser: $(INSTALLED) ## run every lesson in JupyterLab in Chromium, work its panels, read the site; ARGS="-k 03"
+	$(MAKE) site ARGS=
 	$(BIN)/python -m pytest tests/browser/lab.py tests/browser/site.py $(ARGS)
 
 course: $(INSTALLED) ## execute the lessons into build/course; PROFILE=full, LESSON=01, ARGS="--set NETWORK=alexnet"

@@ -357,6 +357,7 @@ def test_make_alone_lists_every_command():
         (["lab", "ARGS=--port=9999"], "00_start_here.ipynb --port=9999"),
         (["test"], "--nbval-cell-timeout=300 notebooks"),
         (["test", "ARGS=-k hooks"], "--nbval-cell-timeout=300 -k hooks"),
+        (["test-browser", "ARGS=-k 03"], "tests/browser/site.py -k 03"),
         (["course"], "-m lessons_lib.runner course"),
         (["course", "PROFILE=full", "LESSON=01"], "-m lessons_lib.runner course --profile full --lesson 01"),
         (["refresh", "LESSON=01"], "-m lessons_lib.runner refresh --lesson 01"),
