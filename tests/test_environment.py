@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 import subprocess
 import sys
@@ -102,6 +103,17 @@ def test_binder_opens_the_first_lesson():
     assert REPOSITORY / workspace[tab]["data"]["path"] == find_lessons()[0]
     script = (REPOSITORY / "binder" / "postBuild").read_text(encoding="utf-8")
     assert "jupyter lab workspaces import binder/workspace.json" in script
+
+
+@pytest.mark.parametrize(("given", "threads"), [({}, "1"), ({"OMP_NUM_THREADS": "4"}, "4")])
+def test_binder_starts_a_session_with_one_thread_unless_told_otherwise(given: dict[str, str], threads: str):
+    variables = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"} | given
+    command = ["bash", str(REPOSITORY / "binder" / "start"), sys.executable, "-c"]
+    asks = "import os, sys; print(os.environ['OMP_NUM_THREADS'], sys.argv[1])"
+    result = subprocess.run(
+        [*command, asks, "two words"], capture_output=True, text=True, check=True, env=variables
+    )
+    assert result.stdout.split("\n")[0] == f"{threads} two words"
 
 
 def test_binder_imports_every_module_once():
