@@ -14,6 +14,7 @@ from importlib.metadata import packages_distributions
 
 import nbformat
 import pytest
+import torch
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -187,3 +188,9 @@ def test_what_the_lessons_import_is_declared(name: str, source: str):
         assert {CONDA_NAMES.get(provider, provider) for provider in providers} & listed, (
             f"{name} imports {module}: add it to environment.yml"
         )
+
+
+def test_a_worker_leaves_the_other_core_to_the_other():
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        pytest.skip("one process has all cores")
+    assert torch.get_num_threads() == 1
