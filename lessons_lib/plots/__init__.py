@@ -52,20 +52,10 @@ def show(figure: Figure, alt: str) -> None:
     display(Image(data=png, alt=alt, width=width))
 
 
-def to_png(figure: Figure, *, compression: int = 6) -> bytes:
-    """``figure`` as a PNG of twice the page's resolution; the figure is closed.
-
-    Args:
-        figure: what to draw.
-        compression: zlib's level, 0–9. A panel that is drawn again at each move takes 1, which is quicker.
-    """
+def to_png(figure: Figure) -> bytes:
+    """``figure`` as a PNG of twice the page's resolution; the figure is closed."""
     buffer = io.BytesIO()
-    figure.savefig(
-        buffer,
-        format="png",
-        dpi=_SHARP * plt.rcParams["figure.dpi"],
-        pil_kwargs={"compress_level": compression},
-    )
+    figure.savefig(buffer, format="png", dpi=_SHARP * plt.rcParams["figure.dpi"])
     plt.close(figure)
     return buffer.getvalue()
 

@@ -52,5 +52,5 @@ def panel(
 
 def _as_html(figure: Figure, alt: str) -> str:
     width = round(figure.get_figwidth() * plt.rcParams["figure.dpi"])
-    png = base64.b64encode(plots.to_png(figure, compression=1)).decode()
+    png = base64.b64encode(plots.to_png(figure)).decode()
     return f'<img alt="{html.escape(alt)}" style="width: {width}px; max-width: 100%" src="data:image/png;base64,{png}">'
