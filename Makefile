@@ -21,8 +21,8 @@ lab: $(INSTALLED) ## study: open JupyterLab on lesson 00; ARGS="--port=9999" pas
 	$(BIN)/python -m jupyterlab --allow-root --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb $(ARGS)
 
 # Two files at a time, a thread each: most of a test is Python, which a second thread does not speed up, and a lesson
-# trains only a third faster on two. Notebooks apart and without --cov, given which nbval waits in vain for coverage in
-# its kernels.
+# gains less from a second thread than from another lesson beside it. Notebooks apart and without --cov, given which
+# nbval waits in vain for coverage in its kernels.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 NBVAL := --nbval --nbval-current-env --nbval-sanitize-with=tests/sanitize.cfg --nbval-cell-timeout=300
 test: $(INSTALLED) ## run the tests and every notebook; ARGS="-k hooks" chooses some
