@@ -410,3 +410,20 @@ def test_the_class_becomes_the_answer_from_each_start(classifier, kind):
     result = climb(model, inputs, classes, steps=40, rate=0.7, penalties=[l2(1e-3)], frames=11)
     assert (result.ranks[0] > 1).sum() >= 9, "the class was not the answer to begin with"
     assert (result.ranks == 1).any(0).sum() >= 9
+
+
+def test_plain_grey_is_nearly_flat_at_224_pixels(classifier):
+    """Why lesson 09 climbs at other sizes."""
+    names = ("goldfish", "golf ball", "strawberry", "volcano")
+
+    def slopes(size):
+        grey = classifier.normalise(blank("grey", size))[None].requires_grad_()
+        logits = classifier.model(grey)[0]
+        of_classes = [logits[classifier.categories.index(name)] for name in names]
+        return torch.stack(
+            [torch.autograd.grad(score, grey, retain_graph=True)[0].norm() for score in of_classes]
+        )
+
+    flat = slopes(224)
+    assert (slopes(128) > 50 * flat).all()
+    assert (slopes(160) > 50 * flat).all()
