@@ -1,10 +1,13 @@
 """Figures hold what they were given: the right tiles, colours and numbers, and a sentence for each."""
 
+import io
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
 from IPython.utils.capture import capture_output
+from PIL import Image
 
 from lessons_lib import plots
 from lessons_lib.data import critters
@@ -32,6 +35,13 @@ def test_show_carries_alt_text_and_size_and_closes_the_figure():
 def test_alt_text_must_be_a_sentence(alt):
     with pytest.raises(ValueError, match="sentence"):
         plots.show(plt.figure(), alt)
+
+
+def test_packing_sooner_changes_no_pixel():
+    images = critters.generate(8, 32).images
+    small, soon = (plots.to_png(plots.pictures(images), compression=level) for level in (9, 1))
+    assert len(small) < len(soon)
+    assert np.array_equal(*(np.asarray(Image.open(io.BytesIO(png))) for png in (small, soon)))
 
 
 def test_pictures_are_shown_unchanged_with_titles():

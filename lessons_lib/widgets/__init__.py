@@ -16,6 +16,8 @@ from matplotlib.figure import Figure
 
 from lessons_lib import plots
 
+_COMPRESSION = 1  # packing small takes longer than a reader moving a slider wants to wait
+
 
 def panel(
     draw: Callable[..., Figure], alt: Callable[..., str], **controls: ipywidgets.Widget
@@ -52,5 +54,5 @@ def panel(
 
 def _as_html(figure: Figure, alt: str) -> str:
     width = round(figure.get_figwidth() * plt.rcParams["figure.dpi"])
-    png = base64.b64encode(plots.to_png(figure)).decode()
+    png = base64.b64encode(plots.to_png(figure, compression=_COMPRESSION)).decode()
     return f'<img alt="{html.escape(alt)}" style="width: {width}px; max-width: 100%" src="data:image/png;base64,{png}">'
