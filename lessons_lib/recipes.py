@@ -82,8 +82,14 @@ RECIPES = {
         build=_resnet18,
         load=cifar10.load,
         phases=(
-            Phase(Settings(epochs=8, learning_rate=3e-3, shift=4), size=64),
-            Phase(Settings(epochs=10, learning_rate=2e-3, shift=4, snapshots=(10,)), size=96),
+            Phase(Settings(epochs=8, learning_rate=3e-3, shift=4, label_smoothing=0.1), size=48),
+            Phase(Settings(epochs=8, learning_rate=2e-3, shift=4, erase=8, label_smoothing=0.1), size=64),
+            Phase(
+                Settings(
+                    epochs=10, learning_rate=2e-3, shift=4, erase=8, label_smoothing=0.1, snapshots=(10,)
+                ),
+                size=96,
+            ),
         ),
         about="torchvision's ResNet-18 with ten classes, trained from scratch on enlarged CIFAR-10.",
     ),

@@ -20,6 +20,8 @@ from lessons_lib.data.pictures import Pictures, to_input
 
 State = dict[str, Tensor]
 
+_GREY = 128
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -35,6 +37,10 @@ class Settings:
             step (Zeiler & Fergus, "Visualizing and Understanding Convolutional Networks", 2014, §3: 0.1).
         flip: whether pictures are mirrored at random.
         shift: the most pixels that pictures are moved at random, both ways; edges are repeated.
+        erase: side in pixels of a square at a random place of each picture that is painted grey; its centre is
+            anywhere, so part of it may lie outside (DeVries & Taylor, "Cutout", 2017). 0 paints none.
+        label_smoothing: share of each target's probability that is spread evenly over all classes, 0–1 (Szegedy et
+            al., "Rethinking the Inception Architecture for Computer Vision", 2016, §7).
         snapshots: epochs after which the weights are kept; 0 is the initialisation.
         seed: decides order, augmentation and dropout, not the initialisation, which is the caller's.
     """
@@ -47,6 +53,8 @@ class Settings:
     filter_rms: float | None = None
     flip: bool = True
     shift: int = 2
+    erase: int = 0
+    label_smoothing: float = 0.0
     snapshots: tuple[int, ...] = ()
     seed: int = 0
 
@@ -60,6 +68,10 @@ class Settings:
             raise ValueError(f"learning_rate must be above 0, not {self.learning_rate}")
         if self.filter_rms is not None and self.filter_rms <= 0:
             raise ValueError(f"filter_rms must be above 0, not {self.filter_rms}")
+        if self.erase < 0 or not 0 <= self.label_smoothing < 1:
+            raise ValueError(
+                f"erase must be at least 0 and label_smoothing in 0–1, not {self.erase} and {self.label_smoothing}"
+            )
         if any(not 0 <= epoch <= self.epochs for epoch in self.snapshots):
             raise ValueError(f"snapshots must be epochs in 0–{self.epochs}, not {self.snapshots}")
 
@@ -216,10 +228,10 @@ def _train_epoch(
     for index in (
         torch.randperm(len(labels))[: steps * settings.batch_size].to(device).split(settings.batch_size)
     ):
-        inputs = transform(augment(images, index, settings.flip, settings.shift))
+        inputs = transform(augment(images, index, settings.flip, settings.shift, settings.erase))
         with _autocast(device):
             logits = model(inputs).float()
-        loss = F.cross_entropy(logits, labels[index])
+        loss = F.cross_entropy(logits, labels[index], label_smoothing=settings.label_smoothing)
         if not torch.isfinite(loss):
             raise FloatingPointError(
                 f"the loss became {loss.item()}: lower the learning rate ({settings.learning_rate}) "
@@ -246,14 +258,15 @@ def limit_filters(model: nn.Module, rms: float) -> None:
             layer.weight *= (rms / norms.clamp(min=1e-12)).clamp(max=1)
 
 
-def augment(images: Tensor, index: Tensor, flip: bool, shift: int) -> Tensor:
-    """Pick pictures and move and mirror each at random, in one gather.
+def augment(images: Tensor, index: Tensor, flip: bool, shift: int, erase: int = 0) -> Tensor:
+    """Pick pictures and move and mirror each at random, in one gather; then paint a square of each grey.
 
     Args:
         images: all pictures, shape (N, H, W, 3): channels last, so that a pixel is one piece of memory.
         index: positions of the pictures wanted, shape (B,).
         flip: whether to mirror each with probability ½.
         shift: the most pixels to move by, in both directions; pixels from outside repeat the edge.
+        erase: side of the grey square, which may lie partly outside; 0 paints none.
 
     Returns:
         The pictures, shape (B, 3, H, W), channels-last in memory.
@@ -267,7 +280,18 @@ def augment(images: Tensor, index: Tensor, flip: bool, shift: int) -> Tensor:
     if flip:
         columns = torch.where(torch.rand(count, 1) < 0.5, width - 1 - columns, columns)
     rows, columns = rows.to(images.device), columns.to(images.device)
-    return images[index[:, None, None], rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    picked = images[index[:, None, None], rows[:, :, None], columns[:, None, :]]
+    if erase:
+        inside = _interval(count, height, erase)[:, :, None] & _interval(count, width, erase)[:, None, :]
+        picked[inside.to(images.device)] = _GREY
+    return picked.permute(0, 3, 1, 2)
+
+
+def _interval(count: int, length: int, side: int) -> Tensor:
+    """For each of ``count``, which of ``length`` pixels lie within ``side`` pixels around a random one."""
+    start = torch.randint(0, length, (count, 1)) - side // 2
+    pixels = torch.arange(length)
+    return (pixels >= start) & (pixels < start + side)
 
 
 @torch.no_grad()

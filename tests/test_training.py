@@ -158,6 +158,8 @@ def test_a_loss_that_is_not_finite_stops_with_advice():
         ({"epochs": 1, "batch_size": 1}, "batch norm"),
         ({"epochs": 1, "learning_rate": 0}, "above 0"),
         ({"epochs": 1, "filter_rms": 0}, "filter_rms must be above 0"),
+        ({"epochs": 1, "erase": -1}, "erase must be at least 0"),
+        ({"epochs": 1, "label_smoothing": 1.0}, "label_smoothing in 0–1"),
         ({"epochs": 1, "snapshots": (0, 2)}, "0–1"),
     ],
 )
@@ -203,6 +205,35 @@ def test_augment_moves_and_mirrors_and_repeats_the_edge():
         assert ((picture // 10)[:, 0] == (torch.arange(8) + down).clamp(0, 7)).all()
     assert {abs(s[0]) for s in seen} == {abs(s[1]) for s in seen} == {0, 1, 2}
     assert {s[2] for s in seen} == {True, False}
+
+
+def test_augment_paints_a_grey_square_anywhere():
+    torch.manual_seed(0)
+    images = torch.zeros(400, 6, 9, 3, dtype=torch.uint8)
+    before = images.clone()
+    painted = augment(images, torch.arange(400), flip=True, shift=2, erase=4)
+    assert torch.equal(images, before), "the caller's pictures are left as they were"
+    assert set(painted.unique().tolist()) == {0, 128}
+    grey = painted[:, 0] == 128
+    assert torch.equal(painted == 128, grey[:, None].expand_as(painted)), "in all channels alike"
+    rows, columns = grey.any(2).sum(1), grey.any(1).sum(1)
+    assert torch.equal(grey.sum((1, 2)), rows * columns), "a rectangle without holes"
+    # centred on the first or last pixel, two or three of its four rows are in the picture
+    assert set(rows.tolist()) == set(columns.tolist()) == {2, 3, 4}
+    assert grey.any(0).all(), "every pixel's turn comes"
+
+
+def test_smoothed_labels_forbid_certainty():
+    runs = {}
+    for share in (0.0, 0.3):
+        model = network()
+        settings = Settings(epochs=12, batch_size=16, learning_rate=0.03, label_smoothing=share)
+        runs[share] = train(model, settings).history[-1].train_loss
+        sure = predict(model, colours(40, seed=1).images).softmax(1).max(1).values.mean()
+        assert (sure > 0.9) == (share == 0)
+    target = torch.tensor([0.8, 0.1, 0.1])  # what is left of 1 with 0.3 spread over three classes
+    entropy = -(target * target.log()).sum().item()
+    assert runs[0.0] < entropy <= runs[0.3]
 
 
 def test_predict_does_not_depend_on_batch_size_and_restores_flags():
