@@ -261,8 +261,9 @@ def patched(
     places = np.arange(len(top))
     colours = [_CLASS_COLOURS[5] if i == int(clean.argmax()) else _OTHERS for i in top]
     right.barh(places, probabilities[top].tolist(), color=colours)
-    right.scatter(clean[top].tolist(), places, marker="|", s=200, color="black", zorder=3)
-    right.set(yticks=places, yticklabels=[_short(classes[i]) for i in top], xlim=(0, 1), xlabel="probability")
+    right.plot(clean[top].tolist(), places, "k|", markersize=14, markeredgewidth=2, zorder=3)
+    right.set(xticks=(0, 0.5, 1), xlim=(0, 1), xlabel="probability")
+    right.set_yticks(places, [_short(classes[i]) for i in top])
     right.invert_yaxis()
     right.set_title("black marks: without the patch", fontsize=8)  # a key among the bars looks like data
     if title:
