@@ -33,6 +33,7 @@ from lessons_lib.methods.transfer import (
     frozen_features,
     head_name,
     judge,
+    keep_head,
     layers_up_to,
     learnable,
     learning_curves,
@@ -275,6 +276,19 @@ def test_heads_that_cannot_be_started(model):
         start_head(transfer(model, 3), [])
     with pytest.raises(ValueError, match="3 classes, but the labels only 2"):
         start_head(transfer(model, 3), [(INPUTS, torch.tensor([0, 1, 0, 1]))])
+
+
+def test_a_kept_head_answers_as_the_source_does_among_its_classes(model):
+    model.eval()
+    tuned = transfer(model, 3).eval()
+    keep_head(tuned, model, [7, 2, 5])
+    with torch.no_grad():
+        torch.testing.assert_close(tuned(INPUTS), model(INPUTS)[:, [7, 2, 5]])
+        tuned.network.classifier.weight.zero_()
+    assert model.classifier.weight.abs().sum() > 0, "the source must be left as it is"
+    for wrong, text in (([1, 2], "needs 3 different"), ([1, 2, 2], "needs 3 different"), ([1, 2, 10], "0–9")):
+        with pytest.raises(ValueError, match=text):
+            keep_head(tuned, model, wrong)
 
 
 def test_the_old_head_on_the_tuned_body(model):

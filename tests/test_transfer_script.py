@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -215,6 +216,47 @@ def test_the_probe_that_the_head_starts_as_is_reported(whole, tmp_path, capsys):
     expected = Probe("softmax").fit(features[0], labels[0]).accuracy(features[1], labels[1])
     assert start.endswith(f"{expected:.4f}")
     assert lines.index(start) < next(i for i, line in enumerate(lines) if line.startswith("epoch"))
+
+
+def test_known_classes_begin_as_the_networks_own(whole, tmp_path, lite0, capsys):
+    root, _ = whole
+    options = replace(FAST, epochs=1, learning_rate=1e-12, known=("red=ladybug", "blue=peacock"))
+    quiet(root / "data", tmp_path, options)
+    lines = capsys.readouterr().out.splitlines()
+    starts = [i for i, line in enumerate(lines) if "validation accuracy" in line]
+    assert lines[starts[0]].startswith("linear probe")
+    assert lines[starts[1]].startswith("ImageNet's head for these classes")
+    rows = [lite0.categories.index(name) for name in ("peacock", "ladybug")]
+    torch.testing.assert_close(
+        load_file(tmp_path / BEST)["classifier.weight"], lite0.model.classifier.weight[rows]
+    )
+    folder = read_folder(root / "data", valid_share=0.34, progress=False)
+    views = Views(root / "data", folder.valid, replace(lite0, size=32))
+    images, labels = (
+        torch.stack([image for image, _ in views]),
+        torch.tensor([label for _, label in folder.valid]),
+    )
+    with torch.no_grad():
+        right = (lite0.model(images)[:, rows].argmax(1) == labels).double().mean().item()
+    assert lines[starts[1]].endswith(f"{right:.4f}")
+
+
+@pytest.mark.parametrize(
+    ("known", "text"),
+    [
+        (["red=ladybug"], "class for each folder once .blue=… red=….,"),
+        (["red=ladybug", "blue"], "for each folder once"),
+        (["red=ladybug", "blue=peacock", "red=tabby"], "for each folder once"),
+        (["red=ladybug", "blue=pecock"], "no class 'pecock'; like it: peacock"),
+    ],
+)
+def test_known_classes_that_are_not(whole, tmp_path, known, text, capsys):
+    command = ["--data", str(whole[0] / "data"), "--out", str(tmp_path / "run"), "--known", *known]
+    assert main(command) == 1
+    assert re.search(text, capsys.readouterr().err)
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(ValueError, match="no class is known"):
+        Options(from_scratch=True, known=tuple(known))
 
 
 def test_from_scratch_nothing_of_the_source_is_left(whole, tmp_path, lite0, capsys):

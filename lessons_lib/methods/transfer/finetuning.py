@@ -253,6 +253,35 @@ def start_head(model: Transfer, batches: Iterable[tuple[Tensor, Tensor]]) -> Non
         head.bias.copy_(bias)  # type: ignore[operator]
 
 
+@torch.no_grad()
+def keep_head(model: Transfer, source: nn.Module, classes: Sequence[int]) -> None:
+    """Let the head begin as the source's own weights for classes that it has already learned, in place.
+
+    They come from as many pictures as the source was trained on; a probe of a handful can be worse.
+
+    Args:
+        model: made from ``source`` by :func:`transfer`; its head is overwritten.
+        source: the network as it was; left as it is.
+        classes: for each new class, the class of ``source`` that means the same.
+
+    Raises:
+        ValueError: for another number of classes than the head has, a class twice, or one that ``source`` lacks.
+
+    Source: M. Wortsman et al., "Robust Fine-Tuning of Zero-Shot Models" (CVPR 2022), who fine-tune from the head that
+    needs no training.
+    """
+    name = head_name(source)
+    old, new = get_layer(source, name), get_layer(model.network, name)
+    chosen = list(classes)
+    if len(chosen) != len(new.weight) or len(set(chosen)) < len(chosen):  # type: ignore[arg-type]
+        raise ValueError(f"the head needs {len(new.weight)} different classes of the source, not {chosen}")  # type: ignore[arg-type]
+    if not 0 <= min(chosen) <= max(chosen) < len(old.weight):  # type: ignore[arg-type]
+        raise ValueError(f"the source's classes are 0–{len(old.weight) - 1}, not {chosen}")  # type: ignore[arg-type]
+    for mine, its in ((new.weight, old.weight), (new.bias, old.bias)):
+        if mine is not None and its is not None:
+            mine.copy_(its[chosen])  # type: ignore[index, operator]
+
+
 def _learning(module: nn.Module) -> list[nn.Parameter]:
     return [parameter for parameter in module.parameters() if parameter.requires_grad]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import difflib
 import hashlib
 import io
 import json
@@ -31,7 +32,7 @@ from torchvision.transforms import InterpolationMode
 from tqdm.auto import tqdm
 
 from lessons_lib.data.photos import open_picture
-from lessons_lib.methods.transfer.finetuning import Transfer, slower_body, start_head, transfer
+from lessons_lib.methods.transfer.finetuning import Transfer, keep_head, slower_body, start_head, transfer
 from lessons_lib.methods.transfer.folder import PictureFolder, Views, read_folder
 from lessons_lib.models import imagenet
 from lessons_lib.models.imagenet import ImageNetClassifier
@@ -47,6 +48,8 @@ class Options:
         network: one of :data:`lessons_lib.models.imagenet.NAMES`.
         from_scratch: begin with random weights, to see what transfer gives: no layer is slower and batch norms learn.
         freeze: the last layer that stays as it is; None lets all learn.
+        known: for each class folder, the class of ImageNet that means the same, as "folder=class"; the head begins
+            as the network's own for these. Empty: it begins as a linear probe.
         size: side of the pictures in pixels; None takes what the network was trained with.
         epochs: passes over the training pictures.
         batch_size: pictures a step, over all processes together.
@@ -60,6 +63,7 @@ class Options:
     network: str = imagenet.OFFLINE
     from_scratch: bool = False
     freeze: str | None = None
+    known: tuple[str, ...] = ()
     size: int | None = None
     epochs: int = 8
     batch_size: int = 16
@@ -79,6 +83,8 @@ class Options:
             raise ValueError(f"pictures must have at least 32 pixels a side, not {self.size}")
         if self.from_scratch and self.freeze:
             raise ValueError(f"from scratch nothing is worth keeping: do not freeze up to {self.freeze!r}")
+        if self.from_scratch and self.known:
+            raise ValueError("from scratch no class is known")
 
 
 @dataclass(frozen=True)
@@ -139,6 +145,7 @@ def train(data: Path, out: Path, options: Options, *, workers: int = 0, progress
     folder = _read_once(data, options, accelerator, progress=not quiet)
     with accelerator.main_process_first(), _only_from(accelerator):
         source = imagenet.load(options.network)
+    known = _known_classes(options.known, folder.classes, source.categories)
     source = replace(source, categories=folder.classes, size=options.size or source.size)
     if accelerator.is_main_process:
         _describe(folder, options, source)
@@ -170,9 +177,10 @@ def train(data: Path, out: Path, options: Options, *, workers: int = 0, progress
         start_head(model, DataLoader(Views(data, folder.train, source), batch, num_workers=workers))
     learner, optimizer, batches, valid = accelerator.prepare(model, optimizer, batches, valid)
     if not history and not options.from_scratch:
-        probed = _accuracy(learner, valid, accelerator)
-        accelerator.print(f"linear probe on frozen features: validation accuracy {probed:.4f}", flush=True)
-
+        _report_start("linear probe on frozen features", learner, valid, accelerator)
+    if not history and known:
+        keep_head(model, source.model, known)
+        _report_start("ImageNet's head for these classes", learner, valid, accelerator)
     for number in range(len(history) + 1, options.epochs + 1):
         views.epoch = order.epoch = number
         bar = tqdm(batches, desc=f"epoch {number}", unit="batch", disable=quiet or None, leave=False)
@@ -191,14 +199,23 @@ def train(data: Path, out: Path, options: Options, *, workers: int = 0, progress
                 flush=True,
             )
     if accelerator.is_main_process:
-        best = max(history, key=lambda epoch: epoch.accuracy)
-        print(
-            f"last epoch {history[-1].accuracy:.4f}, best {best.accuracy:.4f} (epoch {best.epoch}), in {out / BEST}. "
-            "The best of several epochs flatters: to report an accuracy, take the last, or pictures not used here."
-        )
+        _report_end(history, out)
     accelerator.wait_for_everyone()
     accelerator.end_training()
     return history
+
+
+def _known_classes(pairs: Sequence[str], folders: Sequence[str], categories: Sequence[str]) -> list[int]:
+    """The class of ImageNet for each folder, or none at all."""
+    named = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+    if pairs and (set(named) != set(folders) or len(named) < len(pairs)):
+        wanted = " ".join(f"{name}=…" for name in folders)
+        raise ValueError(f"name ImageNet's class for each folder once ({wanted}), not {' '.join(pairs)}")
+    for name in named.values():
+        if name not in categories:
+            near = ", ".join(difflib.get_close_matches(name, categories)) or "none"
+            raise ValueError(f"ImageNet has no class {name!r}; like it: {near}")
+    return [categories.index(named[folder]) for folder in folders] if pairs else []
 
 
 def _begin(source: ImageNetClassifier, inputs: Tensor, options: Options, *, alone: bool) -> Transfer:
@@ -268,6 +285,21 @@ def _accuracy(learner: nn.Module, batches: Any, accelerator: Accelerator) -> flo
         accelerator.gather_for_metrics(learner(inputs).argmax(1) == labels) for inputs, labels in batches
     ]
     return torch.cat(right).double().mean().item()
+
+
+def _report_start(what: str, learner: nn.Module, batches: Any, accelerator: Accelerator) -> None:
+    """Say how far one gets without training any layer but the last."""
+    accelerator.print(
+        f"{what}: validation accuracy {_accuracy(learner, batches, accelerator):.4f}", flush=True
+    )
+
+
+def _report_end(history: Sequence[Epoch], out: Path) -> None:
+    best = max(history, key=lambda epoch: epoch.accuracy)
+    print(
+        f"last epoch {history[-1].accuracy:.4f}, best {best.accuracy:.4f} (epoch {best.epoch}), in {out / BEST}. "
+        "The best of several epochs flatters: to report an accuracy, take the last, or pictures not used here."
+    )
 
 
 def _identity(folder: PictureFolder, options: Options) -> dict[str, Any]:
@@ -399,6 +431,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         chosen = vars(_train_parser().parse_args(given))
         data, out, workers = chosen.pop("data"), chosen.pop("out"), chosen.pop("workers")
         out = out or Path(f"{data.resolve().name}_finetuned")
+        chosen["known"] = tuple(chosen["known"])
         train(data, out, Options(**chosen), workers=workers)
     except (ValueError, OSError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -426,6 +459,13 @@ def _train_parser() -> argparse.ArgumentParser:
         "--from-scratch", action="store_true", help="begin with random weights, to see what transfer gives"
     )
     parser.add_argument("--freeze", metavar="LAYER", help="keep all layers up to this one as they are")
+    parser.add_argument(
+        "--known",
+        nargs="+",
+        default=(),
+        metavar="FOLDER=CLASS",
+        help="where ImageNet has the classes: begin as its own head for them, not as a probe (ants=ant bees=bee)",
+    )
     parser.add_argument("--size", type=int, help="side of the pictures in pixels; by default the network's")
     parser.add_argument("--epochs", type=int, default=default.epochs, help="passes over the pictures")
     parser.add_argument(
