@@ -21,11 +21,6 @@ def drawn(figure: Figure) -> np.ndarray:
     return pixels
 
 
-def as_panel(figure: Figure) -> bytes:
-    """The PNG as which a panel shows ``figure``; closes it."""
-    return plots.to_png(figure, compression=1)
-
-
 def png_of(panel: ipywidgets.VBox) -> bytes:
     """The PNG that a panel shows."""
     found = re.search(r"base64,([^\"]+)", panel.children[-1].value)

@@ -5,7 +5,8 @@ import matplotlib.pyplot as plt
 import pytest
 
 from lessons_lib import widgets
-from tests.figures import as_panel, png_of
+from lessons_lib.widgets import panel_png
+from tests.figures import png_of
 
 
 def line(height):
@@ -29,9 +30,9 @@ def box():
 
 def test_a_panel_shows_the_static_figure_and_follows_its_control(box):
     slider = box.children[0].children[0]
-    assert png_of(box) == as_panel(line(1))
+    assert png_of(box) == panel_png(line(1))
     slider.value = 5
-    assert png_of(box) == as_panel(line(5))
+    assert png_of(box) == panel_png(line(5))
     assert 'alt="A line up to &quot;5&quot;."' in box.children[-1].value
     assert not plt.get_fignums()
 

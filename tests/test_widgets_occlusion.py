@@ -7,8 +7,9 @@ from lessons_lib.data.pictures import to_input, to_picture
 from lessons_lib.methods.occlusion import Occluder, filling
 from lessons_lib.models.small_cnn import SmallCNN
 from lessons_lib.plots.occlusion import patched
+from lessons_lib.widgets import panel_png
 from lessons_lib.widgets.occlusion import occlusion_panel, patched_view
-from tests.figures import as_panel, png_of
+from tests.figures import png_of
 
 pytestmark = pytest.mark.usefixtures("no_open_figures")
 
@@ -36,7 +37,7 @@ def expected(model, image, row, column, size, fill):
     covered[window] = filling(image, fill, max(size, 1))[window]
     with torch.no_grad():
         probabilities, clean = model(torch.stack([covered, image])).softmax(1)
-    return as_panel(patched(to_picture(covered), probabilities, clean, CLASSES))
+    return panel_png(patched(to_picture(covered), probabilities, clean, CLASSES))
 
 
 def test_panel_draws_what_its_controls_say(model, images):

@@ -16,8 +16,6 @@ from matplotlib.figure import Figure
 
 from lessons_lib import plots
 
-_COMPRESSION = 1  # packing small takes longer than a reader moving a slider wants to wait
-
 
 def panel(
     draw: Callable[..., Figure], alt: Callable[..., str], **controls: ipywidgets.Widget
@@ -52,7 +50,12 @@ def panel(
     )
 
 
+def panel_png(figure: Figure) -> bytes:
+    """The PNG as which a panel shows ``figure``: packed quickly, for a reader who moves a slider; it is closed."""
+    return plots.to_png(figure, compression=1)
+
+
 def _as_html(figure: Figure, alt: str) -> str:
     width = round(figure.get_figwidth() * plt.rcParams["figure.dpi"])
-    png = base64.b64encode(plots.to_png(figure, compression=_COMPRESSION)).decode()
+    png = base64.b64encode(panel_png(figure)).decode()
     return f'<img alt="{html.escape(alt)}" style="width: {width}px; max-width: 100%" src="data:image/png;base64,{png}">'
