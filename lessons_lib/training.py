@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import pickle
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -81,7 +82,7 @@ class Epoch:
     """One line of a history. Losses are cross-entropies in nats, accuracies shares in 0–1.
 
     The training loss and accuracy are means over the epoch while the weights change, with augmentation and
-    dropout on; the test accuracy is measured after the epoch, with both off.
+    dropout on; the test accuracy is measured after the epoch, with both off, and is NaN without test pictures.
     """
 
     epoch: int
@@ -101,9 +102,15 @@ class Run:
 
     @property
     def accuracy(self) -> float:
-        """Test accuracy after the last complete epoch."""
+        """Test accuracy after the last complete epoch.
+
+        Raises:
+            ValueError: if no epoch was completed or there were no test pictures.
+        """
         if not self.history:
             raise ValueError("no epoch was completed, so there is no accuracy yet")
+        if math.isnan(self.history[-1].test_accuracy):
+            raise ValueError("there were no test pictures, so no accuracy was measured")
         return self.history[-1].test_accuracy
 
     @property
@@ -115,7 +122,7 @@ class Run:
 def fit(
     model: nn.Module,
     train: Pictures,
-    test: Pictures,
+    test: Pictures | None,
     settings: Settings,
     *,
     transform: Callable[[Tensor], Tensor] = to_input,
@@ -133,7 +140,8 @@ def fit(
     Args:
         model: a classifier of pictures, giving logits (N, classes); it is trained on the device it is on.
         train: pictures to learn from.
-        test: pictures to measure accuracy on after each epoch; never learned from.
+        test: pictures to measure accuracy on after each epoch; never learned from. None measures nothing, where
+            testing would take longer than training.
         settings: see :class:`Settings`.
         transform: turns uint8 pictures (N, 3, H, W) into the model's input.
         groups: parameters with a peak learning rate of their own, as PyTorch's optimisers take them: dictionaries of
@@ -146,11 +154,12 @@ def fit(
             belongs to other settings.
         FloatingPointError: if the loss becomes NaN or infinite; the weights of that step are not applied.
     """
-    if not len(test) or len(train) < settings.batch_size:
+    if len(train) < settings.batch_size:
         raise ValueError(
-            f"{len(train)} training and {len(test)} test pictures: need at least {settings.batch_size} "
-            "(the batch size) to train on and one to test on"
+            f"{len(train)} training pictures: need at least {settings.batch_size}, which is the batch size"
         )
+    if test is not None and not len(test):
+        raise ValueError("0 test pictures: need at least one, or None to test nothing")
     device = next(model.parameters()).device
     model.to(memory_format=torch.channels_last)
     images = train.images.to(device).permute(0, 2, 3, 1).contiguous()
@@ -185,7 +194,7 @@ def fit(
                 train_loss, train_accuracy = _train_epoch(
                     model, images, labels, settings, transform, optimizer, schedule, bar
                 )
-                tested = accuracy(model, test, transform=transform)
+                tested = math.nan if test is None else accuracy(model, test, transform=transform)
                 run.history.append(
                     Epoch(
                         epoch=number,
@@ -199,7 +208,8 @@ def fit(
                     run.snapshots[number] = _copy(model)
                 if checkpoint is not None:
                     _save(checkpoint, run, settings, model, optimizer, schedule)
-                bar.set_postfix_str(f"epoch {number}: test accuracy {tested:.3f}")
+                if test is not None:
+                    bar.set_postfix_str(f"epoch {number}: test accuracy {tested:.3f}")
         except KeyboardInterrupt:
             run.interrupted = True
             print(

@@ -1,5 +1,7 @@
 """The training loop learns, repeats itself, survives interruption, and refuses what cannot train."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -179,6 +181,16 @@ def test_too_few_pictures():
             Settings(epochs=1, batch_size=16),
             progress=False,
         )
+
+
+def test_without_test_pictures_nothing_is_tested_and_the_same_is_learned():
+    tested, untested = network(), network()
+    train(tested)
+    run = fit(untested, colours(96), None, SETTINGS, progress=False)
+    assert same_weights(tested.state_dict(), untested.state_dict())
+    assert all(math.isnan(epoch.test_accuracy) for epoch in run.history)
+    with pytest.raises(ValueError, match="no test pictures"):
+        _ = run.accuracy
 
 
 def test_augment_without_anything_only_picks():
