@@ -248,6 +248,7 @@ def test_known_classes_begin_as_the_networks_own(whole, tmp_path, lite0, capsys)
         (["red=ladybug", "blue"], "for each folder once"),
         (["red=ladybug", "blue=peacock", "red=tabby"], "for each folder once"),
         (["red=ladybug", "blue=pecock"], "no class 'pecock'; like it: peacock"),
+        (["red=tabby", "blue=tabby"], "no two folders can be the same class"),
     ],
 )
 def test_known_classes_that_are_not(whole, tmp_path, known, text, capsys):

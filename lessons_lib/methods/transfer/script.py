@@ -215,6 +215,8 @@ def _known_classes(pairs: Sequence[str], folders: Sequence[str], categories: Seq
         if name not in categories:
             near = ", ".join(difflib.get_close_matches(name, categories)) or "none"
             raise ValueError(f"ImageNet has no class {name!r}; like it: {near}")
+    if len(set(named.values())) < len(named):
+        raise ValueError(f"no two folders can be the same class of ImageNet: {' '.join(pairs)}")
     return [categories.index(named[folder]) for folder in folders] if pairs else []
 
 
