@@ -84,9 +84,16 @@ RECIPES = {
         phases=(
             Phase(Settings(epochs=8, learning_rate=3e-3, shift=4, label_smoothing=0.1), size=48),
             Phase(Settings(epochs=8, learning_rate=2e-3, shift=4, erase=8, label_smoothing=0.1), size=64),
+            Phase(Settings(epochs=5, learning_rate=1.5e-3, shift=4, erase=8, label_smoothing=0.1), size=80),
             Phase(
                 Settings(
-                    epochs=10, learning_rate=2e-3, shift=4, erase=8, label_smoothing=0.1, snapshots=(10,)
+                    epochs=7,
+                    learning_rate=2e-3,
+                    weight_decay=0.15,
+                    shift=4,
+                    erase=8,
+                    label_smoothing=0.1,
+                    snapshots=(7,),
                 ),
                 size=96,
             ),
