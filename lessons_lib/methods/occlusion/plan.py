@@ -13,6 +13,7 @@ rectangle, so that batches need no gathering and a border rectangle is cut where
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -176,7 +177,7 @@ def _refs(argument: Any) -> Iterator[Ref]:
 
 
 @dataclass(frozen=True)
-class _Step:
+class _Step(ABC):
     """One operation on feature maps: which steps it reads, and the height and width of its result."""
 
     inputs: tuple[int, ...]
@@ -189,13 +190,13 @@ class _Step:
         """The longest :meth:`span` that inputs of these lengths can lead to, wherever they lie."""
         return max(lengths)
 
+    @abstractmethod
     def whole(self, *maps: Tensor) -> Tensor:
         """The result for whole maps."""
-        raise NotImplementedError
 
+    @abstractmethod
     def compute(self, run: _Run, region: Region) -> Tensor:
         """The part ``region`` of the result."""
-        raise NotImplementedError
 
     @property
     def work(self) -> float:
