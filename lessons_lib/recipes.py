@@ -182,8 +182,8 @@ def model_card(name: str, recipe: Recipe, run: Run, source: str, rows: list[tupl
 - **Input**: float, (N, 3, {size}, {size}), pictures scaled to [−1, 1]
   (`lessons_lib.data.pictures.to_input`).
 - **Make it again**: `python -m lessons_lib.recipes {name}` with the data set installed (see data/README.md).
-- **Measured**: training took {run.seconds:.0f} s; training accuracy in the last epoch, with augmentation and
-  dropout on, {last.train_accuracy:.4f}. Another processor or torch version ends a little elsewhere.
+- **Measured**: training accuracy in the last epoch, with augmentation and dropout on, {last.train_accuracy:.4f}.
+  Another processor or torch version ends a little elsewhere.
 - **Meant for**: the lessons. It knows ten classes of small pictures and nothing else.
 - **Licence**: MIT, as the course.
 

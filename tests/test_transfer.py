@@ -605,7 +605,7 @@ def test_imagenet_answers_for_real_ants_and_bees(tmp_path, monkeypatch):
     assert right.double().mean() > 0.9
 
 
-@pytest.mark.parametrize("name", [sources.SMALL_CNN, "efficientnet_lite0"])
+@pytest.mark.parametrize("name", [sources.SMALL_CNN, sources.RESNET18, "efficientnet_lite0"])
 def test_a_source_can_be_probed_and_started_anew(name, capsys):
     source = sources.load(name, size=64)
     pictures = colours(3)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,10 +15,11 @@ from lessons_lib.data.pictures import to_input
 from lessons_lib.models import checkpoints
 from lessons_lib.models.small_cnn import BLOCKS, SmallCNN
 
-SMALL_CNN = "small_cnn_cifar10"
-_LAYERS = {
+SMALL_CNN, RESNET18 = "small_cnn_cifar10", "resnet18_cifar10"
+_RESNET = ("relu", "layer1", "layer2", "layer3", "layer4", "avgpool")
+_IMAGENET = {
     "efficientnet_lite0": (*(f"blocks.{stage}" for stage in range(7)), "global_pool"),
-    "resnet50": ("relu", "layer1", "layer2", "layer3", "layer4", "avgpool"),
+    "resnet50": _RESNET,
 }
 
 
@@ -51,25 +52,35 @@ def load(name: str = SMALL_CNN, *, size: int = 96) -> Source:
     """The source network ``name``.
 
     Args:
-        name: "small_cnn_cifar10", shipped; or "efficientnet_lite0", which comes with the dependencies, or "resnet50",
-            both trained on ImageNet.
-        size: side in pixels to which pictures are resized for the ImageNet networks, at least 32: what they learned
-            at 224 carries over to less, at a fraction of the cost.
+        name: "small_cnn_cifar10" or "resnet18_cifar10", both shipped; or "efficientnet_lite0", which comes with the
+            dependencies, or "resnet50", both trained on ImageNet.
+        size: side in pixels to which pictures are resized for all but the small CNN, at least 32. The ResNet-18
+            learned at 96, and those of ImageNet at 224: what they learned carries over to less, at a fraction of the
+            cost.
 
     Raises:
         ValueError: for an unknown name or too small a size.
         ConnectionError: if the weights are neither on this machine nor reachable; the message says how to get them.
     """
     if name == SMALL_CNN:
-        model = checkpoints.restore(SmallCNN(), SMALL_CNN)
+        small = checkpoints.restore(SmallCNN(), SMALL_CNN)
         return Source(
-            name, model, _seeded(SmallCNN), to_input, CIFAR_CLASSES, (*BLOCKS, "embedding"), "block3", 4e-3
+            name, small, _seeded(SmallCNN), to_input, CIFAR_CLASSES, (*BLOCKS, "embedding"), "block3", 4e-3
         )
-    if name not in _LAYERS:
-        raise ValueError(f"no source {name!r}; there are: {', '.join((SMALL_CNN, *_LAYERS))}")
     if size < 32:
         raise ValueError(f"size must be at least 32 pixels, not {size}")
-    # imported here, since timm and torchvision take seconds
+    if name == RESNET18:
+        # imported here, since timm and torchvision take seconds
+        from torchvision.models import resnet18  # noqa: PLC0415
+
+        def build(classes: int) -> nn.Module:
+            return resnet18(num_classes=classes)
+
+        own = checkpoints.restore(build(len(CIFAR_CLASSES)), RESNET18)
+        enlarge = partial(to_input, size=size)
+        return Source(name, own, _seeded(build), enlarge, CIFAR_CLASSES, _RESNET, _middle(_RESNET), 3e-3)
+    if name not in _IMAGENET:
+        raise ValueError(f"no source {name!r}; there are: {', '.join((SMALL_CNN, RESNET18, *_IMAGENET))}")
     from lessons_lib.models import imagenet  # noqa: PLC0415
 
     classifier = imagenet.load(name)
@@ -80,8 +91,7 @@ def load(name: str = SMALL_CNN, *, size: int = 96) -> Source:
         )
         return classifier.normalise(enlarged)
 
-    layers = _LAYERS[name]
-    middle = layers[(len(layers) - 1) // 2]
+    layers = _IMAGENET[name]
     return Source(
         name,
         classifier.model,
@@ -89,9 +99,13 @@ def load(name: str = SMALL_CNN, *, size: int = 96) -> Source:
         transform,
         classifier.categories,
         layers,
-        middle,
+        _middle(layers),
         1e-3,
     )
+
+
+def _middle(layers: Sequence[str]) -> str:
+    return layers[(len(layers) - 1) // 2]
 
 
 def _seeded(build: Callable[[int], nn.Module]) -> Callable[[int, int], nn.Module]:
