@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from lessons_lib import plots
+from lessons_lib import plots, widgets
 
 
 def drawn(figure: Figure) -> np.ndarray:
@@ -21,8 +21,13 @@ def drawn(figure: Figure) -> np.ndarray:
     return pixels
 
 
-def png_of(panel: ipywidgets.VBox) -> bytes:
-    """The PNG that a panel shows."""
+def panel_png(figure: Figure) -> bytes:
+    """The PNG as which a panel shows ``figure``; closes it."""
+    return plots.to_png(figure, compression=widgets.QUICKLY)
+
+
+def file_of(panel: ipywidgets.VBox) -> bytes:
+    """The PNG or SVG that a panel shows."""
     found = re.search(r"base64,([^\"]+)", panel.children[-1].value)
     assert found, "the panel shows no picture"
     return base64.b64decode(found[1])

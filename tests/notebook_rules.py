@@ -171,8 +171,9 @@ def pictures(cell: NotebookNode) -> Iterator[tuple[str, bytes | None]]:
         parser = _ImageTags()
         parser.feed(data.get("text/html", ""))
         for image in parser.images:
-            _, _, payload = (image.get("src") or "").partition(";base64,")
-            yield image.get("alt") or "", base64.b64decode(payload) or None
+            kind, _, payload = (image.get("src") or "").partition(";base64,")
+            drawing = kind.endswith("svg+xml")
+            yield image.get("alt") or "", None if drawing else base64.b64decode(payload) or None
         # where there is a page, that is what Jupyter shows
         for mime in [] if parser.images else [mime for mime in data if mime.startswith("image/")]:
             drawing = mime == "image/svg+xml"

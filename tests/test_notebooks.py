@@ -32,9 +32,9 @@ def png(*, blank: bool = False) -> str:
     return base64.b64encode(file.getvalue()).decode()
 
 
-def html_picture(alt: str, payload: str) -> NotebookNode:
+def html_picture(alt: str, payload: str, kind: str = "png") -> NotebookNode:
     return v4.new_output(
-        "display_data", {"text/html": f'<img alt="{alt}" src="data:image/png;base64,{payload}">'}
+        "display_data", {"text/html": f'<img alt="{alt}" src="data:image/{kind};base64,{payload}">'}
     )
 
 
@@ -57,6 +57,7 @@ def lesson() -> NotebookNode:
             code(
                 "look()",
                 html_picture("A red dot on white.", png()),
+                html_picture("A drawing of a dot.", base64.b64encode(b"<svg/>").decode(), "svg+xml"),
                 png_picture("A red dot on white.", png()),
             ),
             v4.new_markdown_cell("## 2 · Count\n\n### Closer"),
@@ -207,6 +208,10 @@ def sanitized(text: str) -> str:
         (
             '<img alt="A dot" src="data:image/png;base64,iVBOR+/w0=">',
             '<img alt="A dot" src="data:image/png;base64,AA">',
+        ),
+        (
+            '<img alt="A dot" src="data:image/svg+xml;base64,iVBOR+/w0=">',
+            '<img alt="A dot" src="data:image/svg+xml;base64,AA">',
         ),
         ("in 1.25 s and 3 µs", "in 12 s and 0.7 µs"),
         ("at 2026-11-21 18:24:05", "at 2027-01-02 03:04:05"),

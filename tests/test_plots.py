@@ -1,11 +1,13 @@
 """Figures hold what they were given: the right tiles, colours and numbers, and a sentence for each."""
 
+import base64
 import io
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from IPython.display import SVG
 from IPython.utils.capture import capture_output
 from PIL import Image
 
@@ -29,6 +31,16 @@ def test_show_carries_alt_text_and_size_and_closes_the_figure():
     assert output.metadata["image/png"]["width"] == round(4 * plt.rcParams["figure.dpi"])
     assert output.data["image/png"]
     assert not plt.get_fignums()
+
+
+def test_show_carries_the_alt_text_of_a_drawing():
+    drawing = SVG('<svg xmlns="http://www.w3.org/2000/svg"><rect width="1" height="2"/></svg>')
+    with capture_output() as captured:
+        plots.show(drawing, 'A tall box called "square" stands alone.')
+    (output,) = captured.outputs
+    assert 'alt="A tall box called &quot;square&quot; stands alone."' in output.data["text/html"]
+    source = output.data["text/html"].partition("data:image/svg+xml;base64,")[2].partition('"')[0]
+    assert base64.b64decode(source).decode() == drawing.data
 
 
 @pytest.mark.parametrize("alt", ["", "a figure", "A figure without its final full stop"])

@@ -1,10 +1,15 @@
 """Figures of occlusion hold the right maps, in the right place, with the right colours."""
 
+import base64
+import io
+import re
 from dataclasses import replace
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from lessons_lib.methods.occlusion import OcclusionMap
 from lessons_lib.plots.occlusion import (
@@ -181,13 +186,47 @@ def test_drops_by_part_puts_the_largest_first():
     drawn(figure)
 
 
+SVG_NAMES = {"s": "http://www.w3.org/2000/svg"}
+
+
 def test_patched_shows_the_most_probable_classes():
     probabilities = torch.tensor([0.1, 0.5, 0.05, 0.3, 0.04, 0.01])
     clean = torch.tensor([0.9, 0.1, 0.0, 0.0, 0.0, 0.0])
-    figure = patched(IMAGE, probabilities, clean, CLASSES, "title")
-    _, axis = figure.axes
-    assert [label.get_text() for label in axis.get_yticklabels()] == [f"class {i}" for i in (1, 3, 0, 2, 4)]
-    assert np.allclose([bar.get_width() for bar in axis.patches], [0.5, 0.3, 0.1, 0.05, 0.04])
-    assert np.allclose(axis.lines[0].get_xdata(), [0.1, 0, 0.9, 0, 0])
-    assert "without the patch" in axis.get_title()
-    drawn(figure)
+    classes = ["class 0", "<b> & c", *CLASSES[2:]]
+    drawing = ElementTree.fromstring(patched(IMAGE, probabilities, clean, classes).data)
+    words = [text.text for text in drawing.iterfind("s:text", SVG_NAMES)]
+    named = [word for word in words if word in classes]
+    assert named == ["<b> & c", "class 3", "class 0", "class 2", "class 4"]
+    assert [word for word in words if re.fullmatch(r"0\.\d\d", word)] == [
+        "0.50",
+        "0.30",
+        "0.10",
+        "0.05",
+        "0.04",
+    ]
+    assert "black marks: without the patch" in words
+
+    # one on the scale is as far from zero as the ticks say
+    ticks = {
+        text.text: float(text.get("x")) for text in drawing.iterfind("s:text", SVG_NAMES) if text.get("x")
+    }
+    zero, one = ticks["0"], ticks["1"]
+    bars = drawing.findall("s:rect", SVG_NAMES)[1:]  # the first is the page
+    assert np.allclose([float(bar.get("x")) for bar in bars], zero)
+    assert np.allclose(
+        [float(bar.get("width")) / (one - zero) for bar in bars], [0.5, 0.3, 0.1, 0.05, 0.04], atol=1e-3
+    )
+    usual = [bar.get("fill") for bar in bars]
+    assert usual[2] not in usual[:2] + usual[3:], "the class without a patch has a colour of its own"
+    marks = [path for path in drawing.iterfind("s:path", SVG_NAMES) if path.get("stroke-width")]
+    starts = [float(re.match(r"M([\d.]+) ", mark.get("d"))[1]) for mark in marks]
+    assert np.allclose([(start - zero) / (one - zero) for start in starts], [0.1, 0, 0.9, 0, 0], atol=1e-3)
+
+
+def test_patched_holds_the_picture_unchanged():
+    two = torch.tensor([0.3, 0.7])
+    drawing = ElementTree.fromstring(patched(IMAGE, two, two, CLASSES[:2]).data)
+    (image,) = drawing.iterfind("s:image", SVG_NAMES)
+    with Image.open(io.BytesIO(base64.b64decode(image.get("href").partition("base64,")[2]))) as file:
+        assert np.array_equal(np.asarray(file), IMAGE.permute(1, 2, 0))
+    assert len(drawing.findall("s:rect", SVG_NAMES)) == 3, "two classes have two bars"

@@ -5,8 +5,7 @@ import matplotlib.pyplot as plt
 import pytest
 
 from lessons_lib import widgets
-from lessons_lib.widgets import panel_png
-from tests.figures import png_of
+from tests.figures import file_of, panel_png
 
 
 def line(height):
@@ -30,19 +29,19 @@ def box():
 
 def test_a_panel_shows_the_static_figure_and_follows_its_control(box):
     slider = box.children[0].children[0]
-    assert png_of(box) == panel_png(line(1))
+    assert file_of(box) == panel_png(line(1))
     slider.value = 5
-    assert png_of(box) == panel_png(line(5))
+    assert file_of(box) == panel_png(line(5))
     assert 'alt="A line up to &quot;5&quot;."' in box.children[-1].value
     assert not plt.get_fignums()
 
 
 def test_an_error_is_shown_and_goes_away(box):
     slider = box.children[0].children[0]
-    before = png_of(box)
+    before = file_of(box)
     slider.value = 7
     assert box.children[1].value == "<b>ValueError</b>: not &lt;seven&gt;"
-    assert png_of(box) == before
+    assert file_of(box) == before
     slider.value = 2
     assert box.children[1].value == ""
 

@@ -4,9 +4,8 @@ import pytest
 import torch
 
 from lessons_lib.plots.activations import channel_browser
-from lessons_lib.widgets import panel_png
 from lessons_lib.widgets.activations import channel_panel
-from tests.figures import png_of
+from tests.figures import file_of, panel_png
 
 
 @pytest.fixture
@@ -22,10 +21,10 @@ def test_channel_panel_draws_what_its_controls_say(browser):
     assert epoch.value == 3, "the trained network first"
     picture.value, epoch.value, channel.value = "dog", 0, 6
     static = channel_browser(images["dog"], maps[0]["block1"][1], 6, title="block1, before training")
-    assert png_of(box) == panel_png(static)
+    assert file_of(box) == panel_png(static)
     channel.value = 7
     layer.value = "block2"
     assert (channel.max, channel.value) == (3, 3)
     assert box.children[1].value == ""
     static = channel_browser(images["dog"], maps[0]["block2"][1], 3, title="block2, before training")
-    assert png_of(box) == panel_png(static)
+    assert file_of(box) == panel_png(static)

@@ -5,9 +5,8 @@ import torch
 
 from lessons_lib.methods.cam import Evidence
 from lessons_lib.plots.cam import explain
-from lessons_lib.widgets import panel_png
 from lessons_lib.widgets.cam import cam_panel
-from tests.figures import png_of
+from tests.figures import file_of, panel_png
 
 
 @pytest.fixture
@@ -26,12 +25,12 @@ def test_the_panel_draws_what_its_controls_say(browser):
     picture.value, named.value, overlay.value, threshold.value = "Spike", 2, 0.4, 0.8
     title = f"Spike: evidence for mouse, probability {found.probabilities[1, 2]:.2f}"
     static = explain(images["Spike"], found.maps[1, 2], strength=0.4, threshold=0.8, title=title)
-    assert png_of(box) == panel_png(static)
+    assert file_of(box) == panel_png(static)
     assert box.children[1].value == ""
     assert title in box.children[-1].value
     assert "80%" in box.children[-1].value
     threshold.value = 0.2
-    assert png_of(box) != panel_png(static)
+    assert file_of(box) != panel_png(static)
 
 
 def test_the_panel_needs_a_map_for_each_picture(browser):

@@ -5,9 +5,8 @@ import torch
 
 from lessons_lib.methods.correspondence import load_marks, save_marks
 from lessons_lib.plots.correspondence import marked, sign_patterns
-from lessons_lib.widgets import panel_png
 from lessons_lib.widgets.correspondence import mark_panel, sign_panel, sign_title
-from tests.figures import png_of
+from tests.figures import file_of, panel_png
 
 
 def test_sign_panel_draws_what_its_controls_say():
@@ -21,7 +20,7 @@ def test_sign_panel_draws_what_its_controls_say():
     condition.value, layer.value = "random", "b"
     change = changes["b"]["random"]
     title = sign_title(change, "random", "b")
-    assert png_of(box) == panel_png(sign_patterns(hidden["random"][:4], change[:4], title))
+    assert file_of(box) == panel_png(sign_patterns(hidden["random"][:4], change[:4], title))
     assert box.children[1].value == ""
     assert "5 pictures: Δ = 0." in title
     assert 'alt="Faces with the random hidden' in box.children[-1].value
@@ -38,10 +37,10 @@ def test_marks_are_drawn_and_kept(images, tmp_path):
     keep, controls = box.children[0], box.children[1]
     picture, part, down, across, _ = controls.children
     part.value, down.value, across.value = "nose", 0.25, 0.75
-    assert png_of(box) == panel_png(marked(images["dog"], {}, 0.25, 0.75, "nose"))
+    assert file_of(box) == panel_png(marked(images["dog"], {}, 0.25, 0.75, "nose"))
     keep.click()
     assert load_marks(path) == {"dog": {"nose": (0.25, 0.75)}}
-    assert png_of(box) == panel_png(marked(images["dog"], {"nose": (0.25, 0.75)}, 0.25, 0.75, "nose"))
+    assert file_of(box) == panel_png(marked(images["dog"], {"nose": (0.25, 0.75)}, 0.25, 0.75, "nose"))
     assert "1 of 3 parts marked" in box.children[-1].value
     picture.value, part.value = "cat", "left_eye"
     keep.click()
@@ -54,7 +53,7 @@ def test_marks_of_an_earlier_session_are_there(images, tmp_path):
     path = tmp_path / "marks.json"
     save_marks(path, {"dog": {"left_eye": (0.3, 0.4)}})
     box = mark_panel(images, path)
-    assert png_of(box) == panel_png(marked(images["dog"], {"left_eye": (0.3, 0.4)}, 0.3, 0.4, "left_eye"))
+    assert file_of(box) == panel_png(marked(images["dog"], {"left_eye": (0.3, 0.4)}, 0.3, 0.4, "left_eye"))
     path.write_text("{")
     with pytest.raises(ValueError, match=r"marks\.json"):
         mark_panel(images, path)

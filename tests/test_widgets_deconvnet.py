@@ -8,9 +8,8 @@ from lessons_lib.data.pictures import to_input
 from lessons_lib.methods.deconvnet import keep, project, trace
 from lessons_lib.methods.receptive_field import fields
 from lessons_lib.plots.deconvnet import inspected
-from lessons_lib.widgets import panel_png
 from lessons_lib.widgets.deconvnet import projection_panel
-from tests.figures import png_of
+from tests.figures import file_of, panel_png
 
 LAYERS = ("relu1", "relu2")
 
@@ -39,15 +38,15 @@ def test_projection_panel_draws_what_its_controls_say(setting):
     picture, layer, channel = box.children[0].children
     strongest = int(trace(net, to_input(images["cat"][None]), "relu2").activations[0].amax((1, 2)).argmax())
     assert (layer.value, channel.value, channel.max) == ("relu2", strongest, 3)
-    assert png_of(box) == static(net, images["cat"], "relu2", strongest)
+    assert file_of(box) == static(net, images["cat"], "relu2", strongest)
     picture.value, layer.value = "dog", "relu1"
     assert channel.max == 5
     channel.value = 5
-    assert png_of(box) == static(net, images["dog"], "relu1", 5)
+    assert file_of(box) == static(net, images["dog"], "relu1", 5)
     layer.value = "relu2"
     assert (channel.max, channel.value) == (3, 3)
     assert box.children[1].value == "", "no error on the way"
-    assert png_of(box) == static(net, images["dog"], "relu2", 3)
+    assert file_of(box) == static(net, images["dog"], "relu2", 3)
     assert "dog: where channel 3 of relu2" in box.children[-1].value
 
 

@@ -5,9 +5,8 @@ import torch
 
 from lessons_lib.data.pictures import Pictures
 from lessons_lib.plots.embeddings import picked
-from lessons_lib.widgets import panel_png
 from lessons_lib.widgets.embeddings import map_panel
-from tests.figures import png_of
+from tests.figures import file_of, panel_png
 
 pytestmark = pytest.mark.usefixtures("no_open_figures")
 
@@ -32,10 +31,10 @@ def test_map_panel_draws_what_its_controls_say(maps, pictures):
     box = map_panel(maps, pictures)
     space, perplexity, seed, picture = box.children[0].children
     static = picked(maps["features"][5, 0], pictures, 0, title="features: perplexity 5, seed 0")
-    assert png_of(box) == panel_png(static), "what the page shows above the panel"
+    assert file_of(box) == panel_png(static), "what the page shows above the panel"
     space.value, perplexity.value, seed.value, picture.value = "pixels", 30, 1, 29
     static = picked(maps["pixels"][30, 1], pictures, 29, title="pixels: perplexity 30, seed 1")
-    assert png_of(box) == panel_png(static)
+    assert file_of(box) == panel_png(static)
     assert "picture 29, dog" in box.children[-1].value
     assert picture.max == 29
     assert box.children[1].value == ""

@@ -6,9 +6,8 @@ import torch
 from lessons_lib.data import critters
 from lessons_lib.methods.evaluation import centre_gaussian, gradient_map
 from lessons_lib.models.chain_cnn import ChainCNN
-from lessons_lib.widgets import panel_png
 from lessons_lib.widgets.evaluation import STEPS, removal_panel, removal_view
-from tests.figures import png_of
+from tests.figures import file_of, panel_png
 
 FACES = critters.generate(3, 32, seed=0, species=("cat", "frog"))
 
@@ -23,9 +22,9 @@ def test_the_panel_draws_what_its_controls_say(networks):
     explainers = {"gradient": gradient_map, "centre": centre_gaussian}
     box = removal_panel(networks, FACES, explainers)
     picture, network, method, taken = box.children[0].children
-    assert png_of(box) == panel_png(removal_view(networks["A"], FACES, 0, gradient_map, 4))
+    assert file_of(box) == panel_png(removal_view(networks["A"], FACES, 0, gradient_map, 4))
     picture.value, network.value, method.value, taken.value = 2, "B", "centre", 13
-    assert png_of(box) == panel_png(removal_view(networks["B"], FACES, 2, centre_gaussian, 13))
+    assert file_of(box) == panel_png(removal_view(networks["B"], FACES, 2, centre_gaussian, 13))
     assert box.children[1].value == ""
     species = FACES.classes[int(FACES.labels[2])]
     assert f"A {species}, the map of centre for network B" in box.children[-1].value

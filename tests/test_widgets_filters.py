@@ -4,9 +4,8 @@ import pytest
 import torch
 
 from lessons_lib.plots.filters import filter_browser
-from lessons_lib.widgets import panel_png
 from lessons_lib.widgets.filters import filter_panel
-from tests.figures import png_of
+from tests.figures import file_of, panel_png
 
 
 @pytest.fixture
@@ -33,7 +32,7 @@ def test_filter_panel_draws_what_its_controls_say(browser):
     ]
     age.value, number.value = "new", 6
     static = filter_browser(networks["small"]["new"]["conv1"], 6, title="small: conv1, new")
-    assert png_of(box) == panel_png(static)
+    assert file_of(box) == panel_png(static)
     assert "Filter 6 of conv1 of small, new" in box.children[-1].value
 
 
@@ -48,7 +47,7 @@ def test_another_layer_keeps_the_age_and_another_network_does_not(browser):
     assert (age.options, age.value, number.value) == (("trained",), "trained", 1)
     assert box.children[1].value == ""
     static = filter_browser(networks["large"]["trained"]["stem"], 1, title="large: stem, trained")
-    assert png_of(box) == panel_png(static)
+    assert file_of(box) == panel_png(static)
     layer.value = ("small", "conv1")
     assert (age.options, age.value, number.max) == (("new", "old"), "old", 7)
     assert box.children[1].value == ""

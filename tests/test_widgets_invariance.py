@@ -4,9 +4,8 @@ import torch
 
 from lessons_lib.methods.invariance import Invariance
 from lessons_lib.plots.invariance import transformation
-from lessons_lib.widgets import panel_png
 from lessons_lib.widgets.invariance import transformation_panel
-from tests.figures import png_of
+from tests.figures import file_of, panel_png
 
 LAYERS = {"conv": "first layer"}
 
@@ -28,10 +27,10 @@ def test_panel_draws_what_its_controls_say():
     assert (step.value, step.max) == (1, 3), "begins at the untransformed picture"
     picture.value, step.value = "cup", 3
     static = transformation(originals[1], views["shift"][1, 3], results["shift"], 1, 3, "shift", LAYERS)
-    assert png_of(box) == panel_png(static)
+    assert file_of(box) == panel_png(static)
     assert "cup before and after a shift of 2" in box.children[-1].value
     kind.value = "scale"
     assert (step.value, step.max) == (0, 1)
     assert box.children[1].value == ""
     static = transformation(originals[1], views["scale"][1, 0], results["scale"], 1, 0, "scale", LAYERS)
-    assert png_of(box) == panel_png(static)
+    assert file_of(box) == panel_png(static)

@@ -7,9 +7,8 @@ from lessons_lib.data.pictures import to_input, to_picture
 from lessons_lib.methods.occlusion import Occluder, filling
 from lessons_lib.models.small_cnn import SmallCNN
 from lessons_lib.plots.occlusion import patched
-from lessons_lib.widgets import panel_png
 from lessons_lib.widgets.occlusion import occlusion_panel, patched_view
-from tests.figures import png_of
+from tests.figures import file_of
 
 pytestmark = pytest.mark.usefixtures("no_open_figures")
 
@@ -37,20 +36,20 @@ def expected(model, image, row, column, size, fill):
     covered[window] = filling(image, fill, max(size, 1))[window]
     with torch.no_grad():
         probabilities, clean = model(torch.stack([covered, image])).softmax(1)
-    return panel_png(patched(to_picture(covered), probabilities, clean, CLASSES))
+    return patched(to_picture(covered), probabilities, clean, CLASSES).data.encode()
 
 
 def test_panel_draws_what_its_controls_say(model, images):
     box = occlusion_panel(model, images, CLASSES)
     picture, row, column, size, fill = box.children[0].children
     assert (row.value, column.value) == (16, 16)
-    assert png_of(box) == expected(model, images["cat"], 16, 16, size.value, "zero")
+    assert file_of(box) == expected(model, images["cat"], 16, 16, size.value, "zero")
     picture.value, row.value, column.value, size.value, fill.value = "dog", 0, 31, 9, "blur"
     assert box.children[1].value == ""
-    assert png_of(box) == expected(model, images["dog"], 0, 31, 9, "blur")
+    assert file_of(box) == expected(model, images["dog"], 0, 31, 9, "blur")
     assert "dog with a patch of 9 by 9 pixels" in box.children[-1].value
     size.value = 0
-    assert png_of(box) == expected(model, images["dog"], 0, 31, 0, "blur")
+    assert file_of(box) == expected(model, images["dog"], 0, 31, 0, "blur")
 
 
 def test_panel_needs_pictures_of_one_size(model, images):

@@ -7,9 +7,8 @@ from torch import nn
 from lessons_lib.methods.patches import TopActivations
 from lessons_lib.methods.receptive_field import fields
 from lessons_lib.plots.patches import unit_page
-from lessons_lib.widgets import panel_png
 from lessons_lib.widgets.patches import QUANTILES, unit_panel
-from tests.figures import png_of
+from tests.figures import file_of, panel_png
 
 
 @pytest.fixture
@@ -36,12 +35,12 @@ def test_unit_panel_draws_what_its_controls_say(browser):
     assert (layer.value, channel.value, channel.max, quantile.value) == ("0", 0, 5, 0.02)
     channel.value, quantile.value = 5, 0.1
     static = unit_page(patches["0"], scenes["0"], 5, 0.1, title="0, channel 5: strongest 10.0% of positions")
-    assert png_of(box) == panel_png(static)
+    assert file_of(box) == panel_png(static)
     layer.value = "1"
     assert (channel.max, channel.value) == (3, 2), "the channel asked for, which this layer has"
     assert box.children[1].value == ""
     static = unit_page(patches["1"], scenes["1"], 2, 0.1, title="1, channel 2: strongest 10.0% of positions")
-    assert png_of(box) == panel_png(static)
+    assert file_of(box) == panel_png(static)
     assert "channel 2 of 1" in box.children[-1].value
 
 

@@ -1,4 +1,4 @@
-"""Every figure of the course, drawn by functions that return a matplotlib figure and touch nothing else.
+"""Every figure of the course, drawn by functions that return it and touch nothing else.
 
 Here is what all lessons share; ``plots/X.py`` draws what ``methods/X.py`` computes.
 
@@ -8,6 +8,8 @@ A lesson shows a figure with :func:`show`, which needs a sentence for readers wh
 
 from __future__ import annotations
 
+import base64
+import html
 import io
 import math
 from collections.abc import Mapping, Sequence
@@ -15,7 +17,7 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from IPython.display import Image, display
+from IPython.display import HTML, SVG, Image, display
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -39,7 +41,7 @@ _PART_COLOURS = {
 _SHARP = 2  # pixels of the PNG for each pixel of the page, for fine screens
 
 
-def show(figure: Figure, alt: str) -> None:
+def show(figure: Figure | SVG, alt: str) -> None:
     """Display ``figure`` with ``alt``, a sentence that says what is seen, and close it.
 
     Raises:
@@ -47,9 +49,35 @@ def show(figure: Figure, alt: str) -> None:
     """
     if len(alt.split()) < 5 or not alt.rstrip().endswith("."):
         raise ValueError(f"alt text must be a sentence that says what is seen, not {alt!r}")
-    png = to_png(figure)
-    width = round(figure.get_figwidth() * plt.rcParams["figure.dpi"])
-    display(Image(data=png, alt=alt, width=width))
+    if isinstance(figure, SVG):
+        display(
+            HTML(img_tag(figure, alt))
+        )  # as an output of its own it would lose its alt text in JupyterLab
+        return
+    width = _page_width(figure)
+    display(Image(data=to_png(figure), alt=alt, width=width))
+
+
+def _page_width(figure: Figure) -> int:
+    """In pixels of the page."""
+    return round(figure.get_figwidth() * plt.rcParams["figure.dpi"])
+
+
+def img_tag(figure: Figure | SVG, alt: str, *, compression: int = 6) -> str:
+    """``figure`` as an HTML element that holds all of it; a matplotlib figure is closed.
+
+    Args:
+        figure: what to draw.
+        alt: a sentence that says what is seen.
+        compression: of a matplotlib figure, as in :func:`to_png`.
+    """
+    if isinstance(figure, SVG):
+        kind, width, data = "svg+xml", "auto", figure.data.encode()
+    else:
+        kind, width = "png", f"{_page_width(figure)}px"
+        data = to_png(figure, compression=compression)
+    source = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+    return f'<img alt="{html.escape(alt)}" style="width: {width}; max-width: 100%" src="{source}">'
 
 
 def to_png(figure: Figure, *, compression: int = 6) -> bytes:

@@ -5,20 +5,21 @@ Here is the panel itself; ``widgets/X.py`` holds the panels of the lesson on ``m
 
 from __future__ import annotations
 
-import base64
 import html
 from collections.abc import Callable
 from typing import Any
 
 import ipywidgets
-import matplotlib.pyplot as plt
+from IPython.display import SVG
 from matplotlib.figure import Figure
 
 from lessons_lib import plots
 
+QUICKLY = 1  # zlib's level at which panels pack their figures, for a reader who moves a slider
+
 
 def panel(
-    draw: Callable[..., Figure], alt: Callable[..., str], **controls: ipywidgets.Widget
+    draw: Callable[..., Figure | SVG], alt: Callable[..., str], **controls: ipywidgets.Widget
 ) -> ipywidgets.VBox:
     """Controls above a picture of the figure that ``draw`` makes from their values.
 
@@ -36,7 +37,7 @@ def panel(
     def redraw(_: Any = None) -> None:
         values = {name: control.value for name, control in controls.items()}
         try:
-            picture.value = _as_html(draw(**values), alt(**values))
+            picture.value = plots.img_tag(draw(**values), alt(**values), compression=QUICKLY)
             message.value = ""
         except Exception as error:
             message.value = f"<b>{type(error).__name__}</b>: {html.escape(str(error))}"
@@ -48,14 +49,3 @@ def panel(
     return ipywidgets.VBox(
         [ipywidgets.HBox(list(controls.values()), layout={"flex_flow": "row wrap"}), message, picture]
     )
-
-
-def panel_png(figure: Figure) -> bytes:
-    """The PNG as which a panel shows ``figure``: packed quickly, for a reader who moves a slider; it is closed."""
-    return plots.to_png(figure, compression=1)
-
-
-def _as_html(figure: Figure, alt: str) -> str:
-    width = round(figure.get_figwidth() * plt.rcParams["figure.dpi"])
-    png = base64.b64encode(panel_png(figure)).decode()
-    return f'<img alt="{html.escape(alt)}" style="width: {width}px; max-width: 100%" src="data:image/png;base64,{png}">'

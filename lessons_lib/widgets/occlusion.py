@@ -7,7 +7,7 @@ from typing import get_args
 
 import ipywidgets
 import torch
-from matplotlib.figure import Figure
+from IPython.display import SVG
 from torch import Tensor, nn
 
 from lessons_lib.methods.occlusion import Fill, Occluder, filling
@@ -18,7 +18,7 @@ from lessons_lib.widgets import panel
 def patched_view(
     occluder: Occluder, classes: Sequence[str], row: int, column: int, size: int, fill: Fill, *,
     black: Tensor | float = -1.0, white: Tensor | float = 1.0,
-) -> Figure:  # fmt: skip
+) -> SVG:  # fmt: skip
     """A picture with a patch centred on one pixel, and what the network says of it.
 
     Args:
@@ -74,7 +74,7 @@ def occlusion_panel(
     _, height, width = sizes.pop()
     occluders: dict[str, Occluder] = {}
 
-    def draw(picture: str, row: int, column: int, size: int, fill: Fill) -> Figure:
+    def draw(picture: str, row: int, column: int, size: int, fill: Fill) -> SVG:
         if picture not in occluders:
             occluders[picture] = Occluder(model, images[picture])
         return patched_view(occluders[picture], classes, row, column, size, fill, black=black, white=white)
