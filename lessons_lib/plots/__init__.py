@@ -50,12 +50,11 @@ def show(figure: Figure | SVG, alt: str) -> None:
     if len(alt.split()) < 5 or not alt.rstrip().endswith("."):
         raise ValueError(f"alt text must be a sentence that says what is seen, not {alt!r}")
     if isinstance(figure, SVG):
-        display(
-            HTML(img_tag(figure, alt))
-        )  # as an output of its own it would lose its alt text in JupyterLab
-        return
-    width = _page_width(figure)
-    display(Image(data=to_png(figure), alt=alt, width=width))
+        # as an output of its own it would lose its alt text in JupyterLab
+        display(HTML(img_tag(figure, alt)))
+    else:
+        width = _page_width(figure)
+        display(Image(data=to_png(figure), alt=alt, width=width))
 
 
 def _page_width(figure: Figure) -> int:
