@@ -66,9 +66,9 @@ class Recipe:
 
 def _resnet18() -> nn.Module:
     # imported here, since torchvision takes seconds and whoever only reads a recipe does not need it
-    from lessons_lib.models.resnet import trainable_resnet18  # noqa: PLC0415
+    from torchvision.models import resnet18  # noqa: PLC0415
 
-    return trainable_resnet18(len(cifar10.CLASSES))
+    return resnet18(num_classes=len(cifar10.CLASSES))
 
 
 RECIPES = {

@@ -31,7 +31,7 @@ def frozen_features(
     *,
     grid: int = 2,
     transform: Callable[[Tensor], Tensor] = to_input,
-    batch_size: int = 250,
+    batch_size: int = 64,
 ) -> dict[str, Tensor]:
     """What several layers make of each picture, in one pass: the cache that all probes read.
 
