@@ -62,7 +62,8 @@ class Run:
         lesson: its number, two digits.
         profile: *quick* or *full*.
         seconds: wall-clock time from starting the kernel to stopping it.
-        peak_rss_mb: the most resident memory the kernel and its children held together, in MB (10⁶ bytes).
+        peak_rss_mb: the most resident memory the kernel and its children held together, in MB (10⁶ bytes); what
+            children share with the kernel they were forked from is counted once.
         failure: None, or which cell failed and why, in two lines.
     """
 
@@ -167,8 +168,10 @@ def _watch(client: NotebookClient, future: Future[Any]) -> float:
     peak = 0.0
     try:
         while not future.done():
-            peak = max(peak, sum(_resident_mb(process) for process in _kernel_processes(client)))
-            wait([future], timeout=MEMORY_SAMPLE_SECONDS)
+            began = time.perf_counter()
+            peak = max(peak, _resident_mb(_kernel_processes(client)))
+            # looking takes milliseconds a process, which must not slow the lesson
+            wait([future], timeout=max(MEMORY_SAMPLE_SECONDS, 50 * (time.perf_counter() - began)))
     except KeyboardInterrupt:
         while not future.done():  # the kernel may not have been there yet
             for process in _kernel_processes(client):
@@ -190,11 +193,13 @@ def _kernel_processes(client: NotebookClient) -> list[psutil.Process]:
         return []
 
 
-def _resident_mb(process: psutil.Process) -> float:
-    try:
-        return process.memory_info().rss / 1e6
-    except psutil.NoSuchProcess:
-        return 0.0
+def _resident_mb(processes: Sequence[psutil.Process]) -> float:
+    """Memory of a kernel, the first of ``processes``, and of what its children do not share."""
+    total = 0
+    for number, process in enumerate(processes):
+        with suppress(psutil.NoSuchProcess):
+            total += process.memory_full_info().uss if number else process.memory_info().rss
+    return total / 1e6
 
 
 def _explain(client: NotebookClient, error: BaseException | None) -> str | None:

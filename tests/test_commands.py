@@ -35,6 +35,11 @@ from IPython.display import Image
 Image(b64decode("{DOT}"), alt='A "red" dot.')"""
 HUNGRY_CHILD = """import subprocess, sys
 subprocess.run([sys.executable, "-c", "import time; x = b'x' * 300_000_000; time.sleep(1)"])"""
+FORKED_CHILD = """import multiprocessing, time
+x = b'x' * 300_000_000
+child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(1,))
+child.start()
+child.join()"""
 
 
 def write(path: Path, *cells: str | NotebookNode) -> Path:
@@ -67,7 +72,7 @@ def test_only_quick_limits_the_threads():
 
 
 class Course:
-    """One course of five lessons, run once for all tests below."""
+    """One course of six lessons, run once for all tests below."""
 
     def __init__(self, folder: Path) -> None:
         self.build = folder / "build"
@@ -90,6 +95,7 @@ class Course:
             write(folder / "03_dying.ipynb", "import os\nos.kill(os.getpid(), 9)"),
             write(folder / "04_slow.ipynb", "import time\ntime.sleep(60)"),
             write(folder / "05_hungry.ipynb", HUNGRY_CHILD),
+            write(folder / "06_forking.ipynb", FORKED_CHILD),
         ]
         stale = read(self.lessons[1])
         stale.cells[3].outputs = [v4.new_output("stream", text="an output of last year")]
@@ -109,12 +115,12 @@ def course(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Course]:
 
 
 def test_a_failing_lesson_names_its_cell_and_stops_no_other(course: Course):
-    good, failing, dying, slow, hungry = (run.failure for run in course.runs)
+    good, failing, dying, slow, *_ = (run.failure for run in course.runs)
     assert good is None
     assert failing == "cell [2]: # divide\n  ZeroDivisionError: division by zero"
     assert dying == "cell [1]: import os\n  the kernel died (was there enough memory?)"
     assert slow == "cell [1]: import time\n  the cell took longer than 8 s"
-    assert hungry is None
+    assert course.runs[4].failure is course.runs[5].failure is None
 
 
 def test_a_page_has_what_ran(course: Course):
@@ -143,15 +149,17 @@ def test_a_page_needs_no_widgets_and_no_server(course: Course):
 
 def test_timings_are_kept_for_lessons_that_ran_through(course: Course):
     timings = json.loads((course.build / "course" / "timings.json").read_text())
-    assert [set(entry) for entry in timings] == [{"lesson", "profile", "seconds", "peak_rss_mb"}] * 2
-    assert [(entry["lesson"], entry["profile"]) for entry in timings] == [("01", "quick"), ("05", "quick")]
+    assert [set(entry) for entry in timings] == [{"lesson", "profile", "seconds", "peak_rss_mb"}] * 3
+    assert [entry["lesson"] for entry in timings] == ["01", "05", "06"]
+    assert {entry["profile"] for entry in timings} == {"quick"}
     assert all(entry["seconds"] > 0 for entry in timings)
 
 
 def test_memory_counts_the_kernel_and_its_children(course: Course):
-    good, hungry = (run.peak_rss_mb for run in (course.runs[0], course.runs[4]))
+    good, hungry, forking = (course.runs[lesson - 1].peak_rss_mb for lesson in (1, 5, 6))
     assert good > 30  # a bare interpreter with IPython
     assert hungry > 300  # the child's 300 MB and the kernel
+    assert 300 < forking < 600  # 300 MB that the kernel and the child share
 
 
 def test_entries_of_lessons_not_run_stay(tmp_path: Path):
