@@ -43,11 +43,12 @@ from lessons_lib.methods.transfer import (
     slower_body,
     sources,
     start_head,
+    strategies,
     transfer,
     with_old_head,
 )
 from lessons_lib.models.small_cnn import BLOCKS, SmallCNN
-from lessons_lib.training import Settings, evaluating, fit, predict
+from lessons_lib.training import Run, Settings, evaluating, fit, predict
 
 INPUTS = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
@@ -500,6 +501,13 @@ def test_learning_curves_ask_each_strategy_for_the_same_pictures():
     ):
         with pytest.raises(ValueError, match="two different seeds"):
             learning_curves(arguments[0], labels, arguments[1], arguments[2])
+
+
+def test_an_interrupted_training_is_no_measurement(model, monkeypatch):
+    monkeypatch.setattr(strategies, "fit", lambda *_, **__: Run(interrupted=True))
+    training = Training(lambda n, s: model, lambda n, s: Settings(epochs=1), colours(12), colours(12))
+    with pytest.raises(KeyboardInterrupt):
+        training(torch.arange(12), 0)
 
 
 def test_intervals_are_students():

@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import product
 from typing import Any, Literal
 
 import torch
 from scipy import stats
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from lessons_lib.data.pictures import Pictures, to_input
 from lessons_lib.methods.filters import Interval
 from lessons_lib.methods.transfer.probes import Kind, Probe
+from lessons_lib.methods.transfer.processes import run_all
 from lessons_lib.training import Settings, accuracy, fit
 
 Size = Literal["small", "large"]
@@ -111,7 +113,7 @@ class Training:
         """Test accuracy (0–1) of a network that learns from the pictures at ``index``."""
         chosen = self.train.subset(index)
         model = self.build(chosen, seed)
-        fit(
+        run = fit(
             model,
             chosen,
             None,  # testing after every epoch would take longer than training on so few pictures
@@ -120,6 +122,8 @@ class Training:
             groups=self.groups(model) if self.groups else None,
             progress=False,
         )
+        if run.interrupted:  # half a training is no measurement
+            raise KeyboardInterrupt
         return accuracy(model, self.test, transform=self.transform)
 
 
@@ -129,6 +133,7 @@ def learning_curves(
     sizes: Sequence[int],
     seeds: Sequence[int],
     *,
+    processes: int = 1,
     progress: bool = True,
 ) -> dict[str, dict[int, tuple[float, ...]]]:
     """Test accuracy of each strategy, by training pictures a class, one for each seed.
@@ -141,6 +146,7 @@ def learning_curves(
         labels: of the pool the pictures are drawn from, int64, shape (N,).
         sizes: pictures a class.
         seeds: at least two, for an interval.
+        processes: how many runs at a time; see :func:`run_all`.
         progress: whether to show a progress bar.
 
     Raises:
@@ -151,17 +157,17 @@ def learning_curves(
     if not strategies or not sizes or len(set(seeds)) < 2:
         raise ValueError("need at least one strategy, one size and two different seeds")
     drawn = {(size, seed): per_class(labels, size, seed) for size in sizes for seed in seeds}
-    with tqdm(total=len(strategies) * len(drawn), disable=not progress, unit="run") as bar:
-
-        def score(name: str, size: int, seed: int) -> float:
-            value = strategies[name](drawn[size, seed], seed)
-            bar.update()
-            return value
-
-        return {
-            name: {size: tuple(score(name, size, seed) for seed in seeds) for size in sizes}
-            for name in strategies
-        }
+    runs = list(product(strategies, sizes, seeds))
+    values = run_all(
+        [partial(strategies[name], drawn[size, seed], seed) for name, size, seed in runs],
+        processes=processes,
+        progress=progress,
+    )
+    scores = dict(zip(runs, values, strict=True))
+    return {
+        name: {size: tuple(scores[name, size, seed] for seed in seeds) for size in sizes}
+        for name in strategies
+    }
 
 
 def over_seeds(values: Sequence[float], *, confidence: float = 0.95) -> Interval:

@@ -1,0 +1,135 @@
+"""Runs side by side return what runs one after the other return, and nothing is left over when they end early."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from concurrent.futures.process import BrokenProcessPool
+
+import psutil
+import pytest
+import torch
+
+from lessons_lib.data.pictures import Pictures
+from lessons_lib.methods.transfer import learning_curves, processes, run_all
+from lessons_lib.models.small_cnn import SmallCNN
+from lessons_lib.training import Settings, fit
+
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux only")
+
+
+@pytest.fixture
+def one_thread():
+    """Sums are rounded alike only with as many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@on_linux
+def test_results_come_in_order_from_processes_of_their_own():
+    here = os.getpid()
+
+    def run(number):
+        time.sleep(0.2 if number == 0 else 0)  # the first is done last
+        return (number, os.getpid(), torch.get_num_threads())
+
+    found = run_all([lambda n=n: run(n) for n in range(6)], processes=2, progress=False)
+    assert [number for number, _, _ in found] == list(range(6))
+    assert 1 <= len({pid for _, pid, _ in found}) <= 2
+    assert here not in {pid for _, pid, _ in found}
+    assert {threads for _, _, threads in found} == {1}
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_one_process_or_one_run_stays_here(count):
+    changed = []
+    runs = [lambda n=n: changed.append(n) or n for n in range(count)]
+    assert run_all(runs, processes=3 - count, progress=False) == list(range(count))
+    assert changed == list(range(count))
+    assert run_all([], processes=2) == []
+
+
+@pytest.mark.parametrize("why", ["another system", "an accelerator in use"])
+def test_where_forking_is_not_safe_runs_stay_here(why, monkeypatch):
+    if why == "another system":
+        monkeypatch.setattr(processes.sys, "platform", "darwin")
+    else:
+        monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    assert run_all([os.getpid, os.getpid], processes=2) == [os.getpid()] * 2
+
+
+def test_fewer_than_one_process_is_refused():
+    with pytest.raises(ValueError, match="at least 1 process"):
+        run_all([os.getpid], processes=0)
+
+
+def test_learning_curves_are_the_same_side_by_side(one_thread):
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (24, 3, 32, 32), generator=generator, dtype=torch.uint8)
+    pool = Pictures(images, torch.arange(24) % 2, ("a", "b"), "made in the test")
+
+    def trained(index, seed):
+        """A number in which every step of a training shows."""
+        with torch.random.fork_rng([]):
+            torch.manual_seed(seed)
+            model = SmallCNN(2)
+        fit(model, pool.subset(index), None, Settings(2, 4, seed=seed), progress=False)
+        return model.classifier.weight.sum().item()
+
+    after_one_another, side_by_side = (
+        learning_curves({"a": trained}, pool.labels, (4, 8), (0, 1), processes=n, progress=False)["a"]
+        for n in (1, 2)
+    )
+    assert after_one_another == side_by_side
+    assert len({*after_one_another[4], *after_one_another[8]}) == 4
+
+
+@on_linux
+def test_a_failing_run_says_why_and_stops_the_others(tmp_path):
+    def fail():
+        raise FloatingPointError("the loss became nan")
+
+    runs = [fail, *[lambda n=n: (tmp_path / str(n)).touch() or time.sleep(60) for n in range(40)]]
+    with pytest.raises(FloatingPointError, match="the loss became nan"):
+        run_all(runs, processes=2, progress=False)
+    assert len(list(tmp_path.iterdir())) <= 2
+    assert not multiprocessing.active_children()
+
+
+@on_linux
+def test_a_killed_process_is_an_error_and_no_endless_wait():
+    with pytest.raises(BrokenProcessPool):
+        run_all([lambda: os.kill(os.getpid(), signal.SIGKILL)] * 2, processes=2, progress=False)
+
+
+@on_linux
+def test_the_stop_button_ends_all_processes_at_once():
+    script = textwrap.dedent(
+        """
+        import time
+        from lessons_lib.methods.transfer import run_all
+
+        def run():
+            print("runs", flush=True)
+            time.sleep(60)
+
+        try:
+            run_all([run] * 4, processes=2, progress=False)
+        except KeyboardInterrupt:
+            print("stopped", flush=True)
+        """
+    )
+    # Jupyter sends the signal to the whole group of a kernel's processes
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert [process.stdout.readline(), process.stdout.readline()] == ["runs\n"] * 2
+    children = psutil.Process(process.pid).children()
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.communicate(timeout=20)[0] == "stopped\n"
+    assert not any(child.is_running() for child in children)
