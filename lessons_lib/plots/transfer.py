@@ -233,7 +233,7 @@ def answers(
         axis.barh(place, mean, color="#0072B2", alpha=0.85)
         if isinstance(value, Interval):
             axis.plot([max(0, value.low), min(1, value.high)], [place, place], color="0.2", linewidth=1.5)
-        axis.text(mean / 2, place, f"{mean:.3f}", color="white", ha="center", va="center", fontsize=9)
+        axis.text(0.01, place, f"{mean:.3f}", color="0.1", va="center", fontsize=9, bbox=_WHITE_BOX)
         if name in quoted:
             axis.plot(quoted[name], place, "D", color="#D55E00", label="the lecture's ResNet-50")
     axis.axvline(chance, color="0.5", linestyle=":", label="chance")
