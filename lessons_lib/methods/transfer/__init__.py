@@ -18,7 +18,6 @@ from lessons_lib.methods.transfer.finetuning import (
     with_old_head,
 )
 from lessons_lib.methods.transfer.probes import Probe, frechet, frozen_features
-from lessons_lib.methods.transfer.processes import run_all
 from lessons_lib.methods.transfer.strategies import (
     ADVICE,
     EARLY,
@@ -68,7 +67,6 @@ __all__ = [
     "mapped",
     "over_seeds",
     "per_class",
-    "run_all",
     "slower_body",
     "start_head",
     "transfer",

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from lessons_lib.data.pictures import Pictures, to_input
 from lessons_lib.methods.filters import Interval
 from lessons_lib.methods.transfer.probes import Kind, Probe
-from lessons_lib.methods.transfer.processes import run_all
+from lessons_lib.processes import run_all
 from lessons_lib.training import Settings, accuracy, fit
 
 Size = Literal["small", "large"]
@@ -146,7 +146,7 @@ def learning_curves(
         labels: of the pool the pictures are drawn from, int64, shape (N,).
         sizes: pictures a class.
         seeds: at least two, for an interval.
-        processes: how many runs at a time; see :func:`run_all`.
+        processes: how many runs at a time; see :func:`lessons_lib.processes.run_all`.
         progress: whether to show a progress bar.
 
     Raises:

@@ -7,15 +7,18 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from typing import Any, TypeVar
 
 import torch
 from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
-_runs: Sequence[Callable[[], float]] = ()
+T = TypeVar("T")
+
+_runs: Sequence[Callable[[], Any]] = ()
 
 
-def run_all(runs: Sequence[Callable[[], float]], *, processes: int = 1, progress: bool = True) -> list[float]:
+def run_all(runs: Sequence[Callable[[], T]], *, processes: int = 1, progress: bool = True) -> list[T]:
     """What each of several independent runs returns, in their order.
 
     A small network keeps one core busy, but not several: two trainings at a time, a core each, are done sooner than
@@ -25,7 +28,7 @@ def run_all(runs: Sequence[Callable[[], float]], *, processes: int = 1, progress
 
     Args:
         runs: functions without arguments that do not need each other. Side by side, what they change in memory is
-            lost: only what they return comes back.
+            lost: only what they return comes back, pickled.
         processes: how many at a time.
         progress: whether to show a progress bar.
 
@@ -63,7 +66,7 @@ def _can_fork() -> bool:
     return sys.platform == "linux" and not (torch.cuda.is_initialized() or torch.xpu.is_initialized())
 
 
-def _begin(runs: Sequence[Callable[[], float]]) -> None:
+def _begin(runs: Sequence[Callable[[], Any]]) -> None:
     global _runs  # noqa: PLW0603 - a forked process inherits it, what cannot be pickled included
     _runs = runs
     # of a pool of threads only the one that forks lives on, and waiting for the others would never end
@@ -72,5 +75,5 @@ def _begin(runs: Sequence[Callable[[], float]]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # the stop button ends it at once
 
 
-def _run(number: int) -> float:
+def _run(number: int) -> Any:
     return _runs[number]()

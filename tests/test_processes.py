@@ -13,9 +13,11 @@ import psutil
 import pytest
 import torch
 
+from lessons_lib import processes
 from lessons_lib.data.pictures import Pictures
-from lessons_lib.methods.transfer import learning_curves, processes, run_all
+from lessons_lib.methods.transfer import learning_curves
 from lessons_lib.models.small_cnn import SmallCNN
+from lessons_lib.processes import run_all
 from lessons_lib.training import Settings, fit
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux only")
@@ -112,7 +114,7 @@ def test_the_stop_button_ends_all_processes_at_once():
     script = textwrap.dedent(
         """
         import time
-        from lessons_lib.methods.transfer import run_all
+        from lessons_lib.processes import run_all
 
         def run():
             print("runs", flush=True)
