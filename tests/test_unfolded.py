@@ -36,6 +36,11 @@ def test_only_the_smallest_maps_become_products(size, product, monkeypatch):
     assert bool(called) != product
 
 
+def test_too_small_a_map_is_refused_as_by_pytorch():
+    with pytest.raises(RuntimeError, match="size"):
+        UnfoldedConv2d(2, 2, 3, bias=False)(torch.zeros(1, 2, 2, 2))
+
+
 def test_a_whole_network_says_the_same_and_is_left_as_it_was():
     torch.manual_seed(0)
     model = resnet18(num_classes=7).eval()

@@ -28,7 +28,8 @@ class UnfoldedConv2d(nn.Conv2d):
         pad_h, pad_w = (int(pad) for pad in self.padding)
         height = (input.shape[2] + 2 * pad_h - kernel_h) // step_h + 1
         width = (input.shape[3] + 2 * pad_w - kernel_w) // step_w + 1
-        if height * width > _POSITIONS:
+        # of too small an input PyTorch says what is wrong
+        if min(height, width) < 1 or height * width > _POSITIONS:
             return super().forward(input)
         # channels last, so that a row of the matrix is made of whole pixels
         pixels = F.pad(input.permute(0, 2, 3, 1), (0, 0, pad_w, pad_w, pad_h, pad_h))
