@@ -8,6 +8,8 @@ from torch import nn
 
 from lessons_lib import training
 from lessons_lib.data.pictures import Pictures, to_input
+from lessons_lib.models.small_cnn import SmallCNN
+from lessons_lib.models.unfolded import UnfoldedConv2d
 from lessons_lib.training import Run, Settings, accuracy, augment, evaluating, fit, limit_filters, predict
 
 
@@ -330,3 +332,14 @@ def test_one_group_of_everything_is_the_default(tmp_path):
         groups=[{"params": again.parameters(), "lr": SETTINGS.learning_rate}],
     )
     assert len(run.history) == 3, "a run saved without groups can be read with one"
+
+
+def test_training_on_a_cpu_computes_the_smallest_maps_as_products_and_leaves_the_layers_as_they_were():
+    model, kinds = SmallCNN(), []
+    hook = model.block5.conv.register_forward_hook(lambda layer, *_: kinds.append(type(layer)))
+    images = torch.zeros(8, 3, 32, 32, dtype=torch.uint8)
+    pictures = Pictures(images, torch.arange(8) % 10, tuple("abcdefghij"), "made in the test")
+    fit(model, pictures, None, Settings(epochs=1, batch_size=4), progress=False)
+    hook.remove()
+    assert kinds == [UnfoldedConv2d] * 2
+    assert type(model.block5.conv) is nn.Conv2d
