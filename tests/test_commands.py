@@ -10,6 +10,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -23,7 +24,7 @@ from nbformat import NotebookNode, v4
 
 from lessons_lib import runner
 from lessons_lib.course import REPOSITORY
-from tests import bench
+from tests import bench, jupyter_server
 from tests.bench import __main__ as bench_command
 
 needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="GNU make is not installed")
@@ -450,15 +451,8 @@ class Server:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self.address, self.path, self.token = self._announced()
-
-    def _announced(self) -> tuple[str, str, str]:
-        while self.process.poll() is None:
-            found = re.search(r"(http://127\.0\.0\.1:\d+)(/\S*)\?token=(\w+)", self.log.read_text())
-            if found:
-                return found[1], found[2], found[3]
-            time.sleep(0.2)
-        raise AssertionError(self.log.read_text())
+        where, self.token = jupyter_server.address(self.process, self.log).split("?token=")
+        self.address, self.path = re.fullmatch(r"(http://[^/]+)(/.*)", where).groups()
 
     def get(self, path: str, token: str = "") -> tuple[int, str]:
         request = urllib.request.Request(self.address + path, headers={"Authorization": f"token {token}"})
@@ -472,6 +466,25 @@ class Server:
         os.killpg(self.process.pid, signal.SIGTERM)
         self.process.wait(timeout=30)
         self.taken.close()
+
+
+LATE = """import socket, sys, time
+print("http://127.0.0.1:" + sys.argv[1] + "/lab?token=0a", flush=True)
+time.sleep(0.5)
+print("now", flush=True)
+socket.create_server(("127.0.0.1", int(sys.argv[1]))).accept()"""
+
+
+def test_a_server_is_waited_for_until_it_answers(tmp_path: Path):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    log = tmp_path / "log"
+    command = [sys.executable, "-c", LATE, str(port)]
+    with log.open("w") as file, subprocess.Popen(command, stdout=file) as server:
+        assert jupyter_server.address(server, log) == f"http://127.0.0.1:{port}/lab?token=0a"
+        assert "now" in log.read_text()
+    with pytest.raises(AssertionError, match="now"):  # it has ended
+        jupyter_server.address(server, log)
 
 
 @needs_make

@@ -23,6 +23,7 @@ from playwright.sync_api import Browser, Error, Locator, Page, sync_playwright
 
 from lessons_lib.course import REPOSITORY
 from lessons_lib.runner import WIDGET, environment, find_lessons
+from tests import jupyter_server
 from tests.test_notebooks import sanitized
 
 SHOTS = REPOSITORY / "build" / "browser"
@@ -99,7 +100,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with log.open("w") as file:
         server = subprocess.Popen(command, cwd=folder, stdout=file, stderr=file, env=variables)
     try:
-        yield until(lambda: re.search(r"http://127\.0\.0\.1:\d+/lab\?token=\w+", log.read_text()), 90)[0]
+        yield jupyter_server.address(server, log)
     finally:
         server.terminate()
         server.wait(30)
