@@ -120,8 +120,9 @@ def on_resnet18(peer: Callable[[], object], peer_positions: int, name: str, *, f
         peer_s * POSITIONS,
         f"ResNet-18, {SIZE}×{SIZE}, patch {PATCH}, stride 1, scaled to {POSITIONS:,} positions; ours "
         f"{ours_s * 1e3:.2f} ms a position ({sample.count:,} in tiles at random places) after {sample.set_up:.1f} s of "
-        f"setting up, {sample.work / 1e6:.0f} million multiply-adds each, {2 * sample.work / ours_s / rate:.0%} of the "
-        f"{rate / 1e9:,.0f} GFLOP/s of a plain matrix product; peer {peer_s * 1e3:.1f} ms ({peer_positions})",
+        f"setting up; by their definition its convolutions are {sample.work / 1e6:.0f} million multiply-adds, for "
+        f"which a plain matrix product of {rate / 1e9:,.0f} GFLOP/s would take {2e3 * sample.work / rate:.2f} ms; peer "
+        f"{peer_s * 1e3:.1f} ms ({peer_positions})",
     )
 
 

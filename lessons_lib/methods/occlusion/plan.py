@@ -26,6 +26,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lessons_lib.methods.activations import recording
+from lessons_lib.methods.occlusion import winograd
+from lessons_lib.methods.occlusion.winograd import Winograd, Workspace
 from lessons_lib.training import evaluating
 
 Span = tuple[int, int]  # first row (or column), and the one after the last
@@ -391,9 +393,11 @@ class Plan:
         late: the operations after the last feature map.
         logits: the late operation that gives them.
         layer: the step of the layer that was asked for, if one was.
-        uniform: whether all windows of a step have one size, the largest that it may ever need. A new size makes
-            oneDNN build new kernels, which takes milliseconds a layer: too long for a few hundred positions. With
-            many, it pays to cut windows as small as they can be.
+        many: whether thousands of positions will be asked for, so that it pays to prepare. Windows are then cut as
+            small as they can be; otherwise all windows of a step have one size, the largest that it may ever need,
+            since for each new size oneDNN builds kernels, which takes milliseconds a layer. And 3×3 convolutions
+            are then computed in Winograd's way (:mod:`lessons_lib.methods.occlusion.winograd`), for which their
+            filters are transformed first and kept.
     """
 
     steps: list[_Step | None]
@@ -401,7 +405,7 @@ class Plan:
     late: list[_Late] = field(default_factory=list)
     logits: int = 0
     layer: int | None = None
-    uniform: bool = True
+    many: bool = False
 
     def __post_init__(self) -> None:
         """Remember spans: tiles in a row share them."""
@@ -420,9 +424,9 @@ class Plan:
             changed: within the picture.
             room: the most pixels that change in any call with the same sizes of windows.
         """
-        return self._remembered(axis, changed, room, self.uniform)
+        return self._remembered(axis, changed, room, self.many)
 
-    def _spans(self, axis: int, changed: Span, room: int, uniform: bool) -> list[Span]:
+    def _spans(self, axis: int, changed: Span, room: int, many: bool) -> list[Span]:
         spans: list[Span] = []
         longest: list[int] = []
         for step, clean in zip(self.steps, self.clean, strict=True):
@@ -433,7 +437,7 @@ class Plan:
                 span = step.span(axis, [spans[i] for i in step.inputs], size)
                 most = step.length([longest[i] for i in step.inputs], axis)
             longest.append(min(most, size))
-            spans.append(_fitted(span, longest[-1] if uniform else 0, size))
+            spans.append(_fitted(span, 0 if many else longest[-1], size))
         return spans
 
     def work(self, rows: Span, columns: Span, room: tuple[int, int] | None = None) -> float:
@@ -613,6 +617,7 @@ class _Builder:
         self.dtype = image.dtype
         self.plan = Plan([None], [image[None].contiguous(memory_format=torch.channels_last)])
         self.known: dict[int, _Map | _Vector] = {-1: _Map(0)}  # what each call's result is
+        self.workspace = Workspace()
         self.folded: set[int] = set()  # batch norms that are part of their convolution
 
     def translate(self, number: int, call: Call) -> _Map | _Vector:
@@ -701,8 +706,12 @@ class _Builder:
             self.folded.add(norm)
         weight = weight.to(self.dtype).contiguous(memory_format=torch.channels_last)
         bias = _cast(bias, self.dtype)
+        known, plan = winograd.provides(weight, stride, dilation, groups), self.plan
+        quick = Winograd(weight, bias, self.workspace) if known else None
 
         def apply(maps: Tensor, padding: tuple[int, int]) -> Tensor:
+            if plan.many and quick and quick.pays(maps, padding):
+                return quick(maps, padding)
             return F.conv2d(maps, weight, bias, tuple(stride), padding, tuple(dilation), groups)
 
         return self.slide(x, apply, weight.shape[2:], stride, padding, dilation, 0, weight[0].numel())

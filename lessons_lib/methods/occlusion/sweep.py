@@ -46,7 +46,7 @@ ROUGH = Tolerance(
 LEAST_CHECKED = 32
 _TOGETHER = 8  # of them in one batch
 _SIDE = 4  # within so many rows and columns
-_MANY = 2000  # positions from which windows of many sizes pay
+_MANY = 2000  # positions from which it pays to prepare, see Plan.many
 _OVERHEAD = 0.5  # what a batch costs beside its patches, in passes of the whole network
 
 
@@ -278,7 +278,7 @@ class Sweep:
         plan, batch = self.occluder.plan, self.occluder.batch
         if plan is None:
             return None
-        plan.uniform = int(wanted.sum()) < _MANY
+        plan.many = int(wanted.sum()) >= _MANY
         rows, columns = wanted.nonzero(as_tuple=True)
         height, width = self.map.filled.shape[1:]
         whole = plan.work((0, height), (0, width))
