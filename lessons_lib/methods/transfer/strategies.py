@@ -211,9 +211,12 @@ class Verdict:
         return "did not hold" if self.lead.high < 0 else "undecided"
 
     def __str__(self) -> str:
-        """One sentence."""
+        """One sentence; its numbers say how far ahead the one is that it says was ahead, or behind if behind."""
+        low, high = self.lead.low, self.lead.high
+        if self.lead.mean < 0:
+            low, high = -high, -low
         points = f"{100 * abs(self.lead.mean):.1f} points"
-        interval = f"[{100 * self.lead.low:+.1f}, {100 * self.lead.high:+.1f}]"
+        interval = f"[{100 * low:+.1f}, {100 * high:+.1f}]"
         if self.outcome == "held":
             return f"The advice held: {self.advised} beat {self.rival} by {points} {interval}."
         if self.outcome == "did not hold":
