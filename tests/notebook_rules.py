@@ -241,6 +241,15 @@ def links(notebook: NotebookNode, path: Path) -> Breaches:
 
 
 @rule
+def next_lesson(notebook: NotebookNode, path: Path) -> Breaches:
+    """The recap leads on to the next lesson, if there is one."""
+    following = [lesson.name for lesson in find_lessons(folder=path.parent) if lesson.name > path.name]
+    for position, cell in enumerate(notebook.cells, 1):
+        if following and "## Recap" in cell.source and f"]({following[0]})" not in cell.source:
+            yield position, f"the recap does not link to {following[0]}"
+
+
+@rule
 def folded_solutions(notebook: NotebookNode, path: Path) -> Breaches:
     """Exercises come with solutions, and these stay out of sight until asked for."""
     solutions = [(position, cell) for position, cell in code_cells(notebook) if "solution" in tags(cell)]

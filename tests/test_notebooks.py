@@ -67,7 +67,9 @@ def lesson() -> NotebookNode:
             ),
             v4.new_markdown_cell("## Try it\n\n## Exercises"),
             code("1 + 1", v4.new_output("execute_result", {"text/plain": "2"}, execution_count=4), **FOLDED),
-            v4.new_markdown_cell("## Recap\n\n## References\n\n[paper](https://example.org/paper.pdf)"),
+            v4.new_markdown_cell(
+                "## Recap\n\nGo on with [the next one](04_next.ipynb).\n\n## References\n\n[paper](https://example.org/paper.pdf)"
+            ),
         ]
     )
     for count, (_, cell) in enumerate(notebook_rules.code_cells(notebook), 1):
@@ -156,6 +158,7 @@ BREACHES = {
     "long cell": (resource(5, "look()\n" * 26), "cell-length", 5),
     "dead link": (resource(4, "## 1 · Look\n\n[there](05_gone.ipynb)"), "links", 4),
     "dead picture": (resource(4, '## 1 · Look\n\n<img src="gone%20too.png">'), "links", 4),
+    "no way on": (resource(10, "## Recap\n\n## References"), "next-lesson", 10),
     "open solution": (lambda notebook: notebook.cells[8].metadata.pop("jupyter"), "folded-solutions", 9),
     "no solution": (retag(9), "folded-solutions", None),
     "time stamps": (lambda notebook: notebook.cells[4].metadata.update(execution={}), "clean-metadata", None),
