@@ -48,7 +48,10 @@ def matrices(points: tuple[float, ...] = POINTS) -> tuple[Tensor, Tensor, Tensor
 
 
 class Workspace:
-    """Memory that convolutions use one after the other: to ask for it anew each time takes as long as to fill it."""
+    """Memory that convolutions use one after the other: to ask for it anew each time takes as long as to fill it.
+
+    Two threads must not share one.
+    """
 
     def __init__(self) -> None:
         self._halves = torch.empty(2, 0)
