@@ -8,6 +8,7 @@ import pickle
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,8 @@ class Settings:
         shift: the most pixels that pictures are moved at random, both ways; edges are repeated.
         erase: side in pixels of a square at a random place of each picture that is painted grey; its centre is
             anywhere, so part of it may lie outside (DeVries & Taylor, "Cutout", 2017). 0 paints none.
+        cutmix: share of the batches in which a rectangle of each picture is pasted over with its partner's (Yun et al.,
+            "CutMix", 2019); the loss then asks for both classes, each by its share of the area.
         label_smoothing: share of each target's probability that is spread evenly over all classes, 0–1 (Szegedy et
             al., "Rethinking the Inception Architecture for Computer Vision", 2016, §7).
         snapshots: epochs after which the weights are kept; 0 is the initialisation.
@@ -56,6 +59,7 @@ class Settings:
     flip: bool = True
     shift: int = 2
     erase: int = 0
+    cutmix: float = 0.0
     label_smoothing: float = 0.0
     snapshots: tuple[int, ...] = ()
     seed: int = 0
@@ -74,6 +78,8 @@ class Settings:
             raise ValueError(
                 f"erase must be at least 0 and label_smoothing in 0–1, not {self.erase} and {self.label_smoothing}"
             )
+        if not 0 <= self.cutmix <= 1:
+            raise ValueError(f"cutmix must be in 0–1, not {self.cutmix}")
         if any(not 0 <= epoch <= self.epochs for epoch in self.snapshots):
             raise ValueError(f"snapshots must be epochs in 0–{self.epochs}, not {self.snapshots}")
 
@@ -237,14 +243,20 @@ def _train_epoch(
     device = labels.device
     steps = len(labels) // settings.batch_size
     loss_sum, right = torch.zeros((), device=device), torch.zeros((), device=device)
+    cross_entropy = partial(F.cross_entropy, label_smoothing=settings.label_smoothing)
     model.train()
     for index in (
         torch.randperm(len(labels))[: steps * settings.batch_size].to(device).split(settings.batch_size)
     ):
-        inputs = transform(augment(images, index, settings.flip, settings.shift, settings.erase))
+        pictures = augment(images, index, settings.flip, settings.shift, settings.erase)
+        # nothing is drawn where nothing is pasted, so that runs without it stay as they were
+        kept = cutmix(pictures) if settings.cutmix and torch.rand(()) < settings.cutmix else 1.0
+        inputs = transform(pictures)
         with _autocast(device):
             logits = model(inputs).float()
-        loss = F.cross_entropy(logits, labels[index], label_smoothing=settings.label_smoothing)
+        loss = kept * cross_entropy(logits, labels[index])
+        if kept < 1:
+            loss += (1 - kept) * cross_entropy(logits, labels[index].flip(0))
         if not torch.isfinite(loss):
             raise FloatingPointError(
                 f"the loss became {loss.item()}: lower the learning rate ({settings.learning_rate}) "
@@ -298,6 +310,30 @@ def augment(images: Tensor, index: Tensor, flip: bool, shift: int, erase: int = 
         inside = _interval(count, height, erase)[:, :, None] & _interval(count, width, erase)[:, None, :]
         picked[inside.to(images.device)] = _GREY
     return picked.permute(0, 3, 1, 2)
+
+
+def cutmix(pictures: Tensor) -> float:
+    """Paste over a random rectangle of each picture, in place, with the same part of its partner.
+
+    The partner of the first picture is the last one, of the second the last but one, and so on. The rectangle has
+    the pictures' proportions, an area drawn evenly from 0 to theirs and its centre anywhere, so part of it may lie
+    outside (Yun et al., "CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features",
+    2019, §3.1).
+
+    Args:
+        pictures: shape (B, C, H, W).
+
+    Returns:
+        The share of each picture's area that is still its own, 0–1.
+    """
+    height, width = pictures.shape[2:]
+    side = torch.rand(()).sqrt().item()
+    y, x = (int(torch.randint(0, length, ())) for length in (height, width))
+    tall, wide = round(side * height), round(side * width)
+    rows = slice(max(0, y - tall // 2), min(height, y - tall // 2 + tall))
+    columns = slice(max(0, x - wide // 2), min(width, x - wide // 2 + wide))
+    pictures[:, :, rows, columns] = pictures[:, :, rows, columns].flip(0)
+    return 1 - (rows.stop - rows.start) * (columns.stop - columns.start) / (height * width)
 
 
 def _interval(count: int, length: int, side: int) -> Tensor:

@@ -1,6 +1,7 @@
 """The training loop learns, repeats itself, survives interruption, and refuses what cannot train."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,7 +11,17 @@ from lessons_lib import training
 from lessons_lib.data.pictures import Pictures, to_input
 from lessons_lib.models.small_cnn import SmallCNN
 from lessons_lib.models.unfolded import UnfoldedConv2d
-from lessons_lib.training import Run, Settings, accuracy, augment, evaluating, fit, limit_filters, predict
+from lessons_lib.training import (
+    Run,
+    Settings,
+    accuracy,
+    augment,
+    cutmix,
+    evaluating,
+    fit,
+    limit_filters,
+    predict,
+)
 
 
 def colours(n, seed=0):
@@ -163,6 +174,7 @@ def test_a_loss_that_is_not_finite_stops_with_advice():
         ({"epochs": 1, "learning_rate": 0}, "above 0"),
         ({"epochs": 1, "filter_rms": 0}, "filter_rms must be above 0"),
         ({"epochs": 1, "erase": -1}, "erase must be at least 0"),
+        ({"epochs": 1, "cutmix": 1.5}, "cutmix must be in 0–1"),
         ({"epochs": 1, "label_smoothing": 1.0}, "label_smoothing in 0–1"),
         ({"epochs": 1, "snapshots": (0, 2)}, "0–1"),
     ],
@@ -235,6 +247,53 @@ def test_augment_paints_a_grey_square_anywhere():
     # centred on the first or last pixel, two or three of its four rows are in the picture
     assert set(rows.tolist()) == set(columns.tolist()) == {2, 3, 4}
     assert grey.any(0).all(), "every pixel's turn comes"
+
+
+def test_cutmix_pastes_one_rectangle_of_the_partner():
+    torch.manual_seed(0)
+    kept, pasted = [], torch.zeros(6, 9, dtype=torch.bool)
+    own = torch.arange(1, 6)[:, None, None, None].expand(5, 3, 6, 9)
+    for _ in range(400):
+        pictures = own.clone()
+        kept.append(cutmix(pictures))
+        other = pictures[0, 0] == 5
+        assert torch.equal(pictures, torch.where(other, own.flip(0), own))
+        assert other.sum() == other.any(1).sum() * other.any(0).sum(), "a rectangle without holes"
+        assert kept[-1] == pytest.approx(1 - other.float().mean().item())
+        pasted |= other
+    assert pasted.all(), "every pixel's turn comes"
+    assert min(kept) < 0.1
+    assert max(kept) == 1
+
+
+class Shares(nn.Module):
+    """Knows the truth of pictures whose pixels are their class: each class's share of the area is its probability."""
+
+    def __init__(self):
+        super().__init__()
+        self.one = nn.Parameter(torch.ones(()))
+        self.entropies = []
+
+    def forward(self, pictures):
+        shares = torch.stack([(pictures[:, 0] == c).float().mean((1, 2)) for c in range(3)], 1)
+        self.entropies.append(torch.special.entr(shares).sum(1).mean().item())
+        return (shares + 1e-12).log() * self.one
+
+
+def test_cutmix_asks_for_each_class_by_its_share_of_the_area():
+    labels = torch.arange(3).repeat(32)
+    images = labels.to(torch.uint8)[:, None, None, None].expand(96, 3, 8, 8).contiguous()
+    mixed = Pictures(images, labels, ("a", "b", "c"), "")
+    model = Shares()
+    settings = Settings(epochs=1, batch_size=16, learning_rate=1e-9, cutmix=1.0)
+    run = fit(model, mixed, None, settings, transform=lambda pictures: pictures, progress=False)
+    assert len(model.entropies) == 6
+    assert run.history[0].train_loss == pytest.approx(sum(model.entropies) / 6, rel=1e-4)
+    assert run.history[0].train_loss > 0.1
+    fit(
+        model, mixed, None, replace(settings, cutmix=0.0), transform=lambda pictures: pictures, progress=False
+    )
+    assert max(model.entropies[6:]) == 0
 
 
 def test_smoothed_labels_forbid_certainty():
