@@ -8,7 +8,6 @@ import pickle
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +41,7 @@ class Settings:
         shift: the most pixels that pictures are moved at random, both ways; edges are repeated.
         erase: side in pixels of a square at a random place of each picture that is painted grey; its centre is
             anywhere, so part of it may lie outside (DeVries & Taylor, "Cutout", 2017). 0 paints none.
-        cutmix: share of the batches in which a rectangle of each picture is pasted over with its partner's (Yun et al.,
+        cutmix: share of the batches in which a rectangle of each picture is pasted over with another's (Yun et al.,
             "CutMix", 2019); the loss then asks for both classes, each by its share of the area.
         label_smoothing: share of each target's probability that is spread evenly over all classes, 0–1 (Szegedy et
             al., "Rethinking the Inception Architecture for Computer Vision", 2016, §7).
@@ -201,7 +200,7 @@ def fit(
                 began = time.perf_counter()
                 torch.manual_seed(_epoch_seed(settings.seed, number))
                 train_loss, train_accuracy = _train_epoch(
-                    model, images, labels, settings, transform, optimizer, schedule, bar
+                    model, images, labels, len(train.classes), settings, transform, optimizer, schedule, bar
                 )
                 tested = math.nan if test is None else accuracy(model, test, transform=transform)
                 run.history.append(
@@ -233,6 +232,7 @@ def _train_epoch(
     model: nn.Module,
     images: Tensor,
     labels: Tensor,
+    classes: int,
     settings: Settings,
     transform: Callable[[Tensor], Tensor],
     optimizer: Any,
@@ -243,20 +243,20 @@ def _train_epoch(
     device = labels.device
     steps = len(labels) // settings.batch_size
     loss_sum, right = torch.zeros((), device=device), torch.zeros((), device=device)
-    cross_entropy = partial(F.cross_entropy, label_smoothing=settings.label_smoothing)
+    mix = _cutmix(classes) if settings.cutmix else None
     model.train()
     for index in (
         torch.randperm(len(labels))[: steps * settings.batch_size].to(device).split(settings.batch_size)
     ):
         pictures = augment(images, index, settings.flip, settings.shift, settings.erase)
+        target = labels[index]
         # nothing is drawn where nothing is pasted, so that runs without it stay as they were
-        kept = cutmix(pictures) if settings.cutmix and torch.rand(()) < settings.cutmix else 1.0
+        if mix is not None and torch.rand(()) < settings.cutmix:
+            pictures, target = mix(pictures, target)
         inputs = transform(pictures)
         with _autocast(device):
             logits = model(inputs).float()
-        loss = kept * cross_entropy(logits, labels[index])
-        if kept < 1:
-            loss += (1 - kept) * cross_entropy(logits, labels[index].flip(0))
+        loss = F.cross_entropy(logits, target, label_smoothing=settings.label_smoothing)
         if not torch.isfinite(loss):
             raise FloatingPointError(
                 f"the loss became {loss.item()}: lower the learning rate ({settings.learning_rate}) "
@@ -272,6 +272,14 @@ def _train_epoch(
         right += (logits.argmax(1) == labels[index]).sum()
         bar.update()
     return loss_sum.item() / steps, right.item() / (steps * settings.batch_size)
+
+
+def _cutmix(classes: int) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Pastes a rectangle of another picture of the batch into each; labels become shares (B, classes)."""
+    # imported here, since torchvision takes seconds and most trainings do not need it
+    from torchvision.transforms.v2 import CutMix  # noqa: PLC0415
+
+    return CutMix(num_classes=classes)  # type: ignore[no-any-return, unused-ignore]
 
 
 @torch.no_grad()
@@ -310,30 +318,6 @@ def augment(images: Tensor, index: Tensor, flip: bool, shift: int, erase: int = 
         inside = _interval(count, height, erase)[:, :, None] & _interval(count, width, erase)[:, None, :]
         picked[inside.to(images.device)] = _GREY
     return picked.permute(0, 3, 1, 2)
-
-
-def cutmix(pictures: Tensor) -> float:
-    """Paste over a random rectangle of each picture, in place, with the same part of its partner.
-
-    The partner of the first picture is the last one, of the second the last but one, and so on. The rectangle has
-    the pictures' proportions, an area drawn evenly from 0 to theirs and its centre anywhere, so part of it may lie
-    outside (Yun et al., "CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features",
-    2019, §3.1).
-
-    Args:
-        pictures: shape (B, C, H, W).
-
-    Returns:
-        The share of each picture's area that is still its own, 0–1.
-    """
-    height, width = pictures.shape[2:]
-    side = torch.rand(()).sqrt().item()
-    y, x = (int(torch.randint(0, length, ())) for length in (height, width))
-    tall, wide = round(side * height), round(side * width)
-    rows = slice(max(0, y - tall // 2), min(height, y - tall // 2 + tall))
-    columns = slice(max(0, x - wide // 2), min(width, x - wide // 2 + wide))
-    pictures[:, :, rows, columns] = pictures[:, :, rows, columns].flip(0)
-    return 1 - (rows.stop - rows.start) * (columns.stop - columns.start) / (height * width)
 
 
 def _interval(count: int, length: int, side: int) -> Tensor:

@@ -16,7 +16,6 @@ from lessons_lib.training import (
     Settings,
     accuracy,
     augment,
-    cutmix,
     evaluating,
     fit,
     limit_filters,
@@ -247,23 +246,6 @@ def test_augment_paints_a_grey_square_anywhere():
     # centred on the first or last pixel, two or three of its four rows are in the picture
     assert set(rows.tolist()) == set(columns.tolist()) == {2, 3, 4}
     assert grey.any(0).all(), "every pixel's turn comes"
-
-
-def test_cutmix_pastes_one_rectangle_of_the_partner():
-    torch.manual_seed(0)
-    kept, pasted = [], torch.zeros(6, 9, dtype=torch.bool)
-    own = torch.arange(1, 6)[:, None, None, None].expand(5, 3, 6, 9)
-    for _ in range(400):
-        pictures = own.clone()
-        kept.append(cutmix(pictures))
-        other = pictures[0, 0] == 5
-        assert torch.equal(pictures, torch.where(other, own.flip(0), own))
-        assert other.sum() == other.any(1).sum() * other.any(0).sum(), "a rectangle without holes"
-        assert kept[-1] == pytest.approx(1 - other.float().mean().item())
-        pasted |= other
-    assert pasted.all(), "every pixel's turn comes"
-    assert min(kept) < 0.1
-    assert max(kept) == 1
 
 
 class Shares(nn.Module):
