@@ -10,6 +10,7 @@ import argparse
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -71,6 +72,8 @@ def _resnet18() -> nn.Module:
     return resnet18(num_classes=len(cifar10.CLASSES))
 
 
+_COMMON: dict[str, Any] = {"shift": 4, "label_smoothing": 0.1}  # to all phases of the ResNet-18
+
 RECIPES = {
     "small_cnn_cifar10": Recipe(
         build=SmallCNN,
@@ -82,45 +85,33 @@ RECIPES = {
         build=_resnet18,
         load=cifar10.load,
         phases=(
-            Phase(Settings(epochs=8, learning_rate=3e-3, shift=4, label_smoothing=0.1), size=48),
-            Phase(Settings(epochs=8, learning_rate=2e-3, shift=4, erase=8, label_smoothing=0.1), size=64),
-            Phase(Settings(epochs=5, learning_rate=1.5e-3, shift=4, erase=8, label_smoothing=0.1), size=80),
-            Phase(
-                Settings(
-                    epochs=7,
-                    learning_rate=2e-3,
-                    weight_decay=0.15,
-                    shift=4,
-                    erase=8,
-                    label_smoothing=0.1,
-                ),
-                size=96,
-            ),
-            # The shipped weights differ a little from what this makes: phase 5 went on from float16 weights, its
-            # first two epochs were the first of twelve, and its rectangles were drawn by code of our own.
+            Phase(Settings(epochs=8, learning_rate=3e-3, **_COMMON), size=48),
+            Phase(Settings(epochs=8, learning_rate=2e-3, erase=8, **_COMMON), size=64),
+            Phase(Settings(epochs=5, learning_rate=1.5e-3, erase=8, **_COMMON), size=80),
+            Phase(Settings(epochs=7, learning_rate=2e-3, weight_decay=0.15, erase=8, **_COMMON), size=96),
+            # The shipped weights differ a little from what this makes: phases 5 and 7 went on from float16 weights,
+            # and in phase 5 the first two epochs were the first of twelve and code of our own drew the rectangles.
             Phase(
                 Settings(
                     epochs=10,
                     learning_rate=2e-3,
                     warmup=0.12,
                     weight_decay=0.1,
-                    shift=4,
                     cutmix=0.5,
-                    label_smoothing=0.1,
                     seed=1,
+                    **_COMMON,
                 ),
                 size=80,
             ),
+            Phase(Settings(epochs=1, learning_rate=3e-4, weight_decay=0.1, seed=2, **_COMMON), size=96),
             Phase(
                 Settings(
-                    epochs=1,
-                    learning_rate=3e-4,
-                    weight_decay=0.1,
-                    shift=4,
-                    label_smoothing=0.1,
-                    snapshots=(1,),
-                    seed=2,
+                    epochs=6, learning_rate=1e-3, warmup=0.15, weight_decay=0.1, cutmix=0.5, seed=3, **_COMMON
                 ),
+                size=96,
+            ),
+            Phase(
+                Settings(epochs=1, learning_rate=3e-4, weight_decay=0.1, snapshots=(1,), seed=4, **_COMMON),
                 size=96,
             ),
         ),
@@ -190,7 +181,7 @@ def model_card(name: str, recipe: Recipe, run: Run, source: str, rows: list[tupl
         name: the checkpoint's name.
         recipe: how it was made.
         run: the finished training.
-        source: where the pictures came from.
+        source: what the accuracies were measured on.
         rows: epoch and test accuracy (0–1) of each snapshot, measured on the float16 weights.
     """
     size = recipe.phases[-1].size
@@ -203,7 +194,7 @@ def model_card(name: str, recipe: Recipe, run: Run, source: str, rows: list[tupl
 
 {recipe.about}
 
-- **Data**: {source}
+- **Data**: learned from the training split; accuracies are of {source}.
 - **Weights**: float16 safetensors, one file a snapshot; epoch 0 is the initialisation.
 - **Input**: float, (N, 3, {size}, {size}), pictures scaled to [−1, 1]
   (`lessons_lib.data.pictures.to_input`).
