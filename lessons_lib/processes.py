@@ -72,7 +72,7 @@ def _begin(runs: Sequence[Callable[[], Any]]) -> None:
     # of a pool of threads only the one that forks lives on, and waiting for the others would never end
     torch.set_num_threads(1)
     threadpool_limits(1)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the stop button ends it at once
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the stop button interrupts the parent, which ends this one
 
 
 def _run(number: int) -> Any:
