@@ -110,6 +110,15 @@ def test_a_killed_process_is_an_error_and_no_endless_wait():
 
 
 @on_linux
+def test_a_process_hit_by_the_stop_signal_first_is_not_taken_for_a_broken_one():
+    def run():
+        os.kill(os.getpid(), signal.SIGINT)  # before the parent has got its own
+        return os.getpid()
+
+    assert os.getpid() not in run_all([run] * 2, processes=2, progress=False)
+
+
+@on_linux
 def test_the_stop_button_ends_all_processes_at_once():
     script = textwrap.dedent(
         """
