@@ -1,5 +1,7 @@
 """A recipe trains, can be interrupted and run again, and writes snapshots and a model card that are true."""
 
+import re
+
 import pytest
 import torch
 from torch import nn
@@ -8,7 +10,7 @@ from lessons_lib import course, recipes
 from lessons_lib.data.pictures import Pictures
 from lessons_lib.models import checkpoints
 from lessons_lib.recipes import Recipe
-from lessons_lib.training import Settings, accuracy
+from lessons_lib.training import Epoch, Run, Settings, accuracy
 
 
 def pictures(split):
@@ -105,6 +107,17 @@ def test_phases_follow_each_other_at_their_picture_sizes(kitchen, monkeypatch):
     card = (course.CHECKPOINTS / "two" / "README.md").read_text(encoding="utf-8")
     assert "| picture size | 8 | 12 |" in card
     assert "(N, 3, 12, 12)" in card
+
+
+@pytest.mark.parametrize("name", recipes.RECIPES)
+def test_a_shipped_card_says_what_the_recipe_and_the_files_say(name):
+    card = (course.CHECKPOINTS / name / "README.md").read_text(encoding="utf-8")
+    # the two things that are only in the card
+    source = re.search(r"accuracies are of (.+)\.\n", card)[1]
+    learned = float(re.search(r"dropout on, (\d\.\d{4})\.\n", card)[1])
+    rows = [(epoch, checkpoints.test_accuracy(name, epoch)) for epoch in checkpoints.epochs(name)]
+    run = Run([Epoch(epoch=1, seconds=0.0, train_loss=0.0, train_accuracy=learned, test_accuracy=0.0)])
+    assert card == recipes.model_card(name, recipes.RECIPES[name], run, source, rows)
 
 
 def test_errors_are_sentences(kitchen, monkeypatch, capsys):
