@@ -89,7 +89,7 @@ RECIPES = {
             Phase(Settings(epochs=8, learning_rate=2e-3, erase=8, **_COMMON), size=64),
             Phase(Settings(epochs=5, learning_rate=1.5e-3, erase=8, **_COMMON), size=80),
             Phase(Settings(epochs=7, learning_rate=2e-3, weight_decay=0.15, erase=8, **_COMMON), size=96),
-            # The shipped weights differ a little from what this makes: phases 5 and 7 went on from float16 weights,
+            # The shipped weights differ a little from what this makes: phases 5, 7 and 9 went on from float16 weights,
             # and in phase 5 the first two epochs were the first of twelve and code of our own drew the rectangles.
             Phase(
                 Settings(
@@ -110,8 +110,21 @@ RECIPES = {
                 ),
                 size=96,
             ),
+            Phase(Settings(epochs=1, learning_rate=3e-4, weight_decay=0.1, seed=4, **_COMMON), size=96),
             Phase(
-                Settings(epochs=1, learning_rate=3e-4, weight_decay=0.1, snapshots=(1,), seed=4, **_COMMON),
+                Settings(
+                    epochs=8,
+                    learning_rate=1.5e-3,
+                    warmup=0.12,
+                    weight_decay=0.1,
+                    cutmix=0.5,
+                    seed=5,
+                    **_COMMON,
+                ),
+                size=96,
+            ),
+            Phase(
+                Settings(epochs=1, learning_rate=3e-4, weight_decay=0.1, snapshots=(1,), seed=6, **_COMMON),
                 size=96,
             ),
         ),
