@@ -72,7 +72,10 @@ def _resnet18() -> nn.Module:
     return resnet18(num_classes=len(cifar10.CLASSES))
 
 
-_COMMON: dict[str, Any] = {"shift": 4, "label_smoothing": 0.1}  # to all phases of the ResNet-18
+# Of the ResNet-18: all phases, those with CutMix, and the epoch without it that ends each of these.
+_COMMON: dict[str, Any] = {"shift": 4, "label_smoothing": 0.1}
+_MIXED = _COMMON | {"weight_decay": 0.1, "cutmix": 0.5}
+_UNMIXED = _COMMON | {"epochs": 1, "learning_rate": 3e-4, "weight_decay": 0.1}
 
 RECIPES = {
     "small_cnn_cifar10": Recipe(
@@ -91,42 +94,12 @@ RECIPES = {
             Phase(Settings(epochs=7, learning_rate=2e-3, weight_decay=0.15, erase=8, **_COMMON), size=96),
             # The shipped weights differ a little from what this makes: phases 5, 7 and 9 went on from float16 weights,
             # and in phase 5 the first two epochs were the first of twelve and code of our own drew the rectangles.
-            Phase(
-                Settings(
-                    epochs=10,
-                    learning_rate=2e-3,
-                    warmup=0.12,
-                    weight_decay=0.1,
-                    cutmix=0.5,
-                    seed=1,
-                    **_COMMON,
-                ),
-                size=80,
-            ),
-            Phase(Settings(epochs=1, learning_rate=3e-4, weight_decay=0.1, seed=2, **_COMMON), size=96),
-            Phase(
-                Settings(
-                    epochs=6, learning_rate=1e-3, warmup=0.15, weight_decay=0.1, cutmix=0.5, seed=3, **_COMMON
-                ),
-                size=96,
-            ),
-            Phase(Settings(epochs=1, learning_rate=3e-4, weight_decay=0.1, seed=4, **_COMMON), size=96),
-            Phase(
-                Settings(
-                    epochs=8,
-                    learning_rate=1.5e-3,
-                    warmup=0.12,
-                    weight_decay=0.1,
-                    cutmix=0.5,
-                    seed=5,
-                    **_COMMON,
-                ),
-                size=96,
-            ),
-            Phase(
-                Settings(epochs=1, learning_rate=3e-4, weight_decay=0.1, snapshots=(1,), seed=6, **_COMMON),
-                size=96,
-            ),
+            Phase(Settings(epochs=10, learning_rate=2e-3, warmup=0.12, seed=1, **_MIXED), size=80),
+            Phase(Settings(seed=2, **_UNMIXED), size=96),
+            Phase(Settings(epochs=6, learning_rate=1e-3, warmup=0.15, seed=3, **_MIXED), size=96),
+            Phase(Settings(seed=4, **_UNMIXED), size=96),
+            Phase(Settings(epochs=8, learning_rate=1.5e-3, warmup=0.12, seed=5, **_MIXED), size=96),
+            Phase(Settings(snapshots=(1,), seed=6, **_UNMIXED), size=96),
         ),
         about="torchvision's ResNet-18 with ten classes, trained from scratch on enlarged CIFAR-10.",
     ),
