@@ -73,7 +73,7 @@ def _resnet18() -> nn.Module:
 
 
 # Of the ResNet-18: all phases, those with CutMix, and the epoch without it that ends each of these.
-_COMMON: dict[str, Any] = {"shift": 4, "label_smoothing": 0.1}
+_COMMON: dict[str, Any] = {"shift": 4, "label_smoothing": 0.1, "mixed_precision": True}
 _MIXED = _COMMON | {"weight_decay": 0.1, "cutmix": 0.5}
 _UNMIXED = _COMMON | {"epochs": 1, "learning_rate": 3e-4, "weight_decay": 0.1}
 
@@ -81,7 +81,17 @@ RECIPES = {
     "small_cnn_cifar10": Recipe(
         build=SmallCNN,
         load=cifar10.load,
-        phases=(Phase(Settings(epochs=20, learning_rate=4e-3, shift=4, snapshots=(0, 1, 2, 5, 10, 20))),),
+        phases=(
+            Phase(
+                Settings(
+                    epochs=20,
+                    learning_rate=4e-3,
+                    shift=4,
+                    mixed_precision=True,
+                    snapshots=(0, 1, 2, 5, 10, 20),
+                )
+            ),
+        ),
         about="The course's small CNN (`lessons_lib.models.small_cnn.SmallCNN`) trained on CIFAR-10.",
     ),
     "resnet18_cifar10": Recipe(
@@ -114,6 +124,7 @@ RECIPES = {
                     weight_decay=0.3,
                     filter_rms=0.1,
                     shift=4,
+                    mixed_precision=True,
                     snapshots=(0, 1, 2, 4, 8, 12, 16),
                 ),
                 size=64,

@@ -45,6 +45,8 @@ class Settings:
             "CutMix", 2019); the loss then asks for both classes, each by its share of the area.
         label_smoothing: share of each target's probability that is spread evenly over all classes, 0–1 (Szegedy et
             al., "Rethinking the Inception Architecture for Computer Vision", 2016, §7).
+        mixed_precision: whether layers may multiply in bfloat16 where the hardware does (``torch.autocast``). Faster
+            there, and each machine then ends at other weights; without it, all of them train in float32.
         snapshots: epochs after which the weights are kept; 0 is the initialisation.
         seed: decides order, augmentation and dropout, not the initialisation, which is the caller's.
     """
@@ -60,6 +62,7 @@ class Settings:
     erase: int = 0
     cutmix: float = 0.0
     label_smoothing: float = 0.0
+    mixed_precision: bool = False
     snapshots: tuple[int, ...] = ()
     seed: int = 0
 
@@ -138,9 +141,10 @@ def fit(
 ) -> Run:
     """Train ``model`` in place with AdamW on a one-cycle schedule and leave it in evaluation mode.
 
-    Computes channels-last, and in bfloat16 where the hardware is fast at it. Interrupting (Ctrl-C, or the stop
-    button) keeps the weights and the history of the complete epochs. With ``checkpoint``, each finished epoch is
-    saved there; a later call with the same settings goes on from it and ends where an uninterrupted run ends.
+    Computes channels-last, in float32 unless the settings ask for mixed precision; tests are in float32. Interrupting
+    (Ctrl-C, or the stop button) keeps the weights and the history of the complete epochs. With ``checkpoint``, each
+    finished epoch is saved there; a later call with the same settings goes on from it and ends where an uninterrupted
+    run ends.
     The caller's random generators (CPU and CUDA) are left as they were.
 
     Args:
@@ -244,6 +248,7 @@ def _train_epoch(
     steps = len(labels) // settings.batch_size
     loss_sum, right = torch.zeros((), device=device), torch.zeros((), device=device)
     mix = _cutmix(classes) if settings.cutmix else None
+    mixed = settings.mixed_precision and fast_bfloat16(device)
     model.train()
     for index in (
         torch.randperm(len(labels))[: steps * settings.batch_size].to(device).split(settings.batch_size)
@@ -254,7 +259,7 @@ def _train_epoch(
         if mix is not None and torch.rand(()) < settings.cutmix:
             pictures, target = mix(pictures, target)
         inputs = transform(pictures)
-        with _autocast(device):
+        with torch.autocast(device.type, torch.bfloat16, enabled=mixed):
             logits = model(inputs).float()
         loss = F.cross_entropy(logits, target, label_smoothing=settings.label_smoothing)
         if not torch.isfinite(loss):
@@ -337,7 +342,7 @@ def predict(
 ) -> Tensor:
     """Logits (N, classes), float32 on the CPU, of uint8 pictures (N, 3, H, W), in evaluation mode.
 
-    The training flag of every module is put back as it was.
+    The network computes in the precision of its weights. The training flag of every module is put back as it was.
 
     Raises:
         ValueError: if there are no pictures.
@@ -345,7 +350,7 @@ def predict(
     if not len(images):
         raise ValueError("there are no pictures to predict")
     device = next(model.parameters()).device
-    with evaluating(model), _autocast(device):
+    with evaluating(model):
         batches = (transform(batch.to(device)) for batch in images.split(batch_size))
         return torch.cat(
             [model(batch.contiguous(memory_format=torch.channels_last)).float().cpu() for batch in batches]
@@ -370,10 +375,6 @@ def evaluating(model: nn.Module) -> Iterator[nn.Module]:
     finally:
         for module, training in flags:
             module.training = training
-
-
-def _autocast(device: torch.device) -> torch.autocast:
-    return torch.autocast(device.type, torch.bfloat16, enabled=fast_bfloat16(device))
 
 
 def _epoch_seed(seed: int, epoch: int) -> int:

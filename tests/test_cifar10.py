@@ -327,8 +327,7 @@ def test_the_real_cifar10(real, no_decoding, split, each):
         ("resnet18_cifar10", 2_000, 0.02),  # all 10,000 take over a minute; three standard errors of 2,000
     ],
 )
-def test_the_shipped_networks_are_as_good_as_they_say(real, monkeypatch, name, count, within):
-    monkeypatch.setattr(training, "fast_bfloat16", lambda device: False)
+def test_the_shipped_networks_are_as_good_as_they_say(real, name, count, within):
     recipe = RECIPES[name]
     network = checkpoints.restore(recipe.build(), name)
     pictures = cifar10.load("test").subset(slice(0, count))

@@ -303,6 +303,17 @@ def test_predict_does_not_depend_on_batch_size_and_restores_flags():
         predict(model, images[:0])
 
 
+@pytest.mark.parametrize("hardware", [True, False])
+@pytest.mark.parametrize("asked", [True, False])
+def test_bfloat16_only_in_training_and_only_where_it_is_asked_for(monkeypatch, asked, hardware):
+    monkeypatch.setattr(training, "fast_bfloat16", lambda device: hardware)
+    model, seen = network(), {True: set(), False: set()}
+    model[0].register_forward_hook(lambda layer, _, maps: seen[layer.training].add(maps.dtype))
+    train(model, replace(SETTINGS, mixed_precision=asked))
+    predict(model, colours(3).images)
+    assert seen == {True: {torch.bfloat16 if asked and hardware else torch.float32}, False: {torch.float32}}
+
+
 def test_evaluating_restores_flags_after_an_error():
     model = network().train()
     model[3].eval()
