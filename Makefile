@@ -8,9 +8,11 @@ INSTALLED := .venv/.installed
 unexport PYTHONDONTWRITEBYTECODE
 # Git for Windows would turn /lab/tree into a path of its own
 export MSYS_NO_PATHCONV := 1
+# threads that wait for each other sleep; by default they spin, and two programs on two cores then hold each other up
+export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help install lab test test-browser course refresh assignments site bench lint lock
+.PHONY: help install lab test test-units test-notebooks test-browser machines course refresh assignments site bench lint lock
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -22,12 +24,24 @@ lab: $(INSTALLED) ## study: open JupyterLab on lesson 00; ARGS="--port=9999" pas
 
 # Two files at a time, a thread each: most of a test is Python, which a second thread does not speed up, and a lesson
 # gains less from a second thread than from another lesson beside it. Notebooks apart and without --cov, given which
-# nbval waits in vain for coverage in its kernels.
+# nbval waits in vain for coverage in its kernels. Both run, whatever fails, and make is red if either is.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 NBVAL := --nbval --nbval-current-env --nbval-sanitize-with=tests/sanitize.cfg --nbval-cell-timeout=300
 test: $(INSTALLED) ## run the tests and every notebook; ARGS="-k hooks" chooses some
-	$(if $(ARGS),,$(PYTEST) --cov tests)
-	$(PYTEST) $(NBVAL) $(or $(ARGS),notebooks)
+ifdef ARGS
+	$(PYTEST) $(NBVAL) $(ARGS)
+else
+	@$(MAKE) --no-print-directory --keep-going test-units test-notebooks
+endif
+
+test-units: $(INSTALLED) ## the tests without the notebooks
+	$(PYTEST) --cov tests
+
+test-notebooks: $(INSTALLED) ## the notebooks without the tests
+	$(PYTEST) $(NBVAL) notebooks
+
+machines: $(INSTALLED) ## run the lessons as other machines would, compare; LESSON=07, RUNS=20; an interrupted one goes on
+	$(BIN)/python -m tests.machines $(if $(LESSON),--lesson $(LESSON)) $(if $(RUNS),--runs $(RUNS)) $(ARGS)
 
 test-browser: $(INSTALLED) ## run every lesson in JupyterLab in Chromium, work its panels, read the site; ARGS="-k 03"
 	$(MAKE) site ARGS=
@@ -50,7 +64,7 @@ assignments: $(INSTALLED) ## build the release and the solution of the problem s
 site: $(INSTALLED) ## write the lessons as they are stored, with search, as a website into build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict -f site/mkdocs.yml $(ARGS)
 
-bench: $(INSTALLED) ## run the benchmarks into build/bench.json; ARGS=cifar10-load chooses one
+bench: $(INSTALLED) ## run the benchmarks into tests/bench/results.json; ARGS=cifar10-load chooses one
 	$(BIN)/python -m tests.bench $(ARGS)
 
 lint: $(INSTALLED) ## check style, types, the direction of imports and the notebooks

@@ -365,6 +365,7 @@ def test_make_alone_lists_every_command():
     [
         (["lab", "ARGS=--port=9999"], "00_start_here.ipynb --port=9999"),
         (["test"], "--nbval-cell-timeout=300 notebooks"),
+        (["machines", "LESSON=07", "RUNS=20"], "-m tests.machines --lesson 07 --runs 20"),
         (["test", "ARGS=-k hooks"], "--nbval-cell-timeout=300 -k hooks"),
         (["test-browser", "ARGS=-k 03"], "tests/browser/site.py -k 03"),
         (["course"], "-m lessons_lib.runner course"),
@@ -399,6 +400,33 @@ case "$*" in *"$FAIL"*) exit 1;; esac
 case "$*" in "-m venv"*) mkdir -p .venv/bin; cp "$0" .venv/bin/python;; esac
 echo "python $*" >> calls
 """
+
+
+@needs_make
+@needs_sh
+@pytest.mark.parametrize(
+    ("fails", "arguments", "ran", "red"),
+    [
+        ("--cov tests", [], ["--nbval-cell-timeout=300 notebooks"], True),
+        ("--nbval ", [], ["--cov tests"], True),
+        ("nothing at all", [], ["--cov tests", "--nbval-cell-timeout=300 notebooks"], False),
+        ("nothing at all", ["ARGS=-k hooks"], ["--nbval-cell-timeout=300 -k hooks"], False),
+    ],
+)
+def test_make_test_runs_tests_and_notebooks_whatever_fails(
+    clone: Path, fails: str, arguments: list[str], ran: list[str], red: bool
+):
+    python = clone / "stand-in"
+    python.write_text(STAND_IN)
+    python.chmod(0o755)
+    settings = [f"PYTHON={python}", "OS="]
+    assert make("install", *settings, folder=clone, FAIL="nothing at all").returncode == 0
+    (clone / "calls").unlink()
+    result = make("test", *settings, *arguments, folder=clone, FAIL=fails)
+    assert (result.returncode != 0) == red
+    calls = (clone / "calls").read_text().splitlines()
+    assert len(calls) == len(ran)
+    assert all(call.endswith(end) for call, end in zip(calls, ran, strict=True))
 
 
 @needs_make
@@ -516,6 +544,8 @@ def test_make_lab_serves_lesson_00_and_asks_for_the_token(tmp_path: Path):
 @pytest.fixture
 def benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "BENCHMARKS", {})
+    monkeypatch.setattr(bench_command, "OTHERS", 1000)  # whatever runs beside this test
+    monkeypatch.setattr(bench_command, "processor", lambda: "AVX2")
     monkeypatch.setattr(bench_command, "BENCHMARKS", bench.BENCHMARKS)
 
     @bench.benchmark("quick-one")
@@ -536,15 +566,23 @@ def test_benchmarks_are_run_tabled_and_kept(tmp_path: Path, capsys: pytest.Captu
     output = tmp_path / "bench.json"
     timings = bench_command.run([], output)
     assert "absent-one skipped: no data here" in capsys.readouterr().out
-    assert json.loads(output.read_text()) == [
-        {"name": "even-one", "ours_s": 2, "peer": "another", "peer_s": 2, "ratio": 1.0},
+    written = json.loads(output.read_text())
+    assert [re.fullmatch(r"\d{4}-\d\d-\d\d", entry.pop("date")) is not None for entry in written] == [
+        True
+    ] * 2
+    assert [re.sub(r"others took \d+\.\d\d cores$", "", entry.pop("note")) for entry in written] == [
+        "",
+        "scaled from a tenth; ",
+    ]
+    assert written == [
+        {"name": "even-one", "processor": "AVX2", "ours_s": 2, "peer": "another", "peer_s": 2, "ratio": 1.0},
         {
             "name": "quick-one",
+            "processor": "AVX2",
             "ours_s": 0.5,
             "peer": "the long way",
             "peer_s": 10,
             "ratio": 20.0,
-            "note": "scaled from a tenth",
         },
     ]
     text = bench_command.table(timings)
@@ -557,6 +595,74 @@ def test_a_subset_of_the_benchmarks_is_merged_into_the_file(tmp_path: Path):
     bench_command.run(["even-one"], output)
     bench_command.run(["quick-one"], output)
     assert [entry["name"] for entry in json.loads(output.read_text())] == ["even-one", "quick-one"]
+
+
+@pytest.mark.usefixtures("benchmarks")
+def test_figures_of_another_class_of_processor_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    output = tmp_path / "bench.json"
+    bench_command.run(["even-one"], output)
+    monkeypatch.setattr(bench_command, "processor", lambda: "AMX")
+    for _ in range(2):
+        bench_command.run(["even-one"], output)
+    assert [entry["processor"] for entry in json.loads(output.read_text())] == ["AMX", "AVX2"]
+
+
+@pytest.mark.parametrize(
+    ("has", "name"),
+    [
+        ({"avx2": True, "avx512_f": False}, "AVX2"),
+        ({"avx2": True, "avx512_f": True, "avx512_bf16": True, "amx_tile": False}, "AVX-512 with bfloat16"),
+        ({"avx2": True, "avx512_f": True, "avx512_bf16": True, "amx_tile": True}, "AMX"),
+        ({}, "arm64"),
+    ],
+)
+def test_a_processor_is_classed_by_its_instructions(
+    monkeypatch: pytest.MonkeyPatch, has: dict[str, bool], name: str
+):
+    monkeypatch.setattr(bench_command.torch.cpu, "get_capabilities", lambda: has)
+    monkeypatch.setattr(bench_command.platform, "machine", lambda: "arm64")
+    assert bench_command.processor() == name
+
+
+BUSY = "import time\nwhile True: pass"
+
+
+def test_work_of_others_is_told_from_work_of_ones_own():
+    def working() -> bench.Timing:
+        began = time.process_time()
+        while time.process_time() < began + 0.5:
+            pass
+        subprocess.run([sys.executable, "-c", "sum(range(10_000_000))"], check=True)
+        return bench.Timing(1, "another", 1)
+
+    def beside() -> float:
+        with subprocess.Popen([sys.executable, "-c", BUSY]) as process:
+            others = process.pid
+
+            def watching() -> bench.Timing:
+                before = sum(psutil.Process(others).cpu_times()[:2])
+                time.sleep(1)
+                taken.append(sum(psutil.Process(others).cpu_times()[:2]) - before)
+                return bench.Timing(1, "another", 1)
+
+            taken: list[float] = []
+            _, cores = bench_command.watched(watching)
+            process.kill()
+        return cores / taken[0]
+
+    # other tests run beside this one: their work counts as others', this test's own must not
+    _, others = bench_command.watched(working)
+    assert others < psutil.cpu_count()
+    assert beside() > 0.8
+
+
+def test_a_benchmark_beside_other_work_is_repeated_and_then_refused(monkeypatch: pytest.MonkeyPatch):
+    loads = iter([0.5, 0.04, 0.5, 0.7])
+    monkeypatch.setattr(bench_command, "watched", lambda measure: (measure(), next(loads)))
+    timing = bench_command.undisturbed(lambda: bench.Timing(1, "another", 3))
+    assert timing.note == "others took 0.04 cores"
+    with pytest.raises(bench.Skipped, match=r"other work took 0\.7 cores"):
+        bench_command.undisturbed(lambda: bench.Timing(1, "another", 3))
 
 
 @pytest.mark.usefixtures("benchmarks")

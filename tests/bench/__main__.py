@@ -1,20 +1,43 @@
-"""``make bench``: run the benchmarks, print a table and keep the figures in ``build/bench.json``."""
+"""``make bench``: run the benchmarks, print a table and keep the figures in ``tests/bench/results.json``.
+
+A ratio that was measured beside other work says nothing: the two sides are not slowed down alike. So each benchmark
+is watched, run once more if other processes took too much, and refused if they did so again.
+"""
 
 from __future__ import annotations
 
+import datetime
 import importlib
 import pkgutil
+import platform
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import psutil
+import torch
+
 import tests.bench
-from lessons_lib.runner import BUILD, merge_json
+from lessons_lib.runner import merge_json
 from tests.bench import BENCHMARKS, Skipped, Timing
+
+RESULTS = Path(__file__).with_name("results.json")
+OTHERS = 0.1  # cores that other work may take: a twentieth of two
+# instructions that decide how fast a network runs, the newest first, and what a processor that has them is called
+CLASSES = {
+    "amx_tile": "AMX",
+    "avx512_bf16": "AVX-512 with bfloat16",
+    "avx512_f": "AVX-512",
+    "avx2": "AVX2",
+}
 
 
 def run(names: Sequence[str], output: Path) -> dict[str, Timing]:
     """Run the benchmarks named (all if none are), merge the figures into ``output`` and return them.
+
+    Figures of another class of processor stay beside those of this one.
 
     Raises:
         ValueError: if a name is unknown; the message lists those there are.
@@ -28,18 +51,56 @@ def run(names: Sequence[str], output: Path) -> dict[str, Timing]:
     for name in names or sorted(BENCHMARKS):
         print(f"{name} …", flush=True)
         try:
-            timings[name] = BENCHMARKS[name]()
+            timings[name] = undisturbed(BENCHMARKS[name])
         except Skipped as reason:
             print(f"{name} skipped: {reason}")
             continue
-        merge_json(output, [entry(name, timings[name])], key=("name",))
+        merge_json(output, [entry(name, timings[name])], key=("name", "processor"))
     return timings
 
 
+def undisturbed(measure: Callable[[], Timing]) -> Timing:
+    """What a benchmark measures while the machine is its own; its note says how many cores others took.
+
+    Raises:
+        Skipped: if they took more than :data:`OTHERS`, twice.
+    """
+    for _ in range(2):
+        timing, others = watched(measure)
+        if others <= OTHERS:
+            return replace(timing, note=f"{timing.note}; others took {others:.2f} cores".removeprefix("; "))
+    raise Skipped(f"other work took {others:.1f} cores meanwhile: a ratio would mean nothing")
+
+
+def watched(measure: Callable[[], Timing]) -> tuple[Timing, float]:
+    """What a benchmark measures, and how many cores other processes took meanwhile, on average."""
+    began, others = time.perf_counter(), _others()
+    timing = measure()
+    return timing, max(0.0, (_others() - others) / (time.perf_counter() - began))
+
+
+def _others() -> float:
+    """Seconds of processor time since the machine started that neither were idle nor are this process's."""
+    cores = psutil.cpu_times()
+    own = psutil.Process().cpu_times()
+    # a process's own time leaves out its children's until they have ended
+    ours = own.user + own.system + getattr(own, "children_user", 0.0) + getattr(own, "children_system", 0.0)
+    counted = sum(getattr(cores, name, 0.0) for name in ("user", "nice", "system", "irq", "softirq", "steal"))
+    return counted - ours
+
+
+def processor() -> str:
+    """The class of this machine's processor: by the instructions that matter here, not by its name."""
+    has = torch.cpu.get_capabilities()
+    return next((name for flag, name in CLASSES.items() if has.get(flag)), platform.machine())
+
+
 def entry(name: str, timing: Timing) -> dict[str, str | float]:
-    """The timing as it stands in ``bench.json``."""
+    """The timing as it stands in ``results.json``."""
     figures: dict[str, str | float] = {
         "name": name,
+        "processor": processor(),
+        "date": datetime.date.today().isoformat(),
         "ours_s": round(timing.ours_s, 3),
         "peer": timing.peer,
         "peer_s": round(timing.peer_s, 3),
@@ -65,7 +126,7 @@ def main(names: Sequence[str]) -> int:
         if module.name != "__main__":
             importlib.import_module(f"tests.bench.{module.name}")
     try:
-        timings = run(names, BUILD / "bench.json")
+        timings = run(names, RESULTS)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
