@@ -77,8 +77,9 @@ class Run:
 def environment(profile: Profile) -> dict[str, str]:
     """The environment variables lessons run under, so that their outputs repeat from machine to machine.
 
-    *quick* fixes the number of threads; *full* may use every core. A reader's own IPython and Jupyter settings
-    are kept out: in their place is an empty folder under ``build``, made here.
+    *quick* fixes the number of threads; *full* may use every core. Threads that wait for each other sleep: by default
+    they spin, and a kernel beside another program then takes several times as long. A reader's own IPython and
+    Jupyter settings are kept out: in their place is an empty folder under ``build``, made here.
     """
     own_settings = BUILD / "jupyter"
     own_settings.mkdir(parents=True, exist_ok=True)
@@ -86,6 +87,7 @@ def environment(profile: Profile) -> dict[str, str]:
         "LESSONS_PROFILE": profile,
         "PYTHONHASHSEED": "0",
         "TQDM_DISABLE": "1",
+        "OMP_WAIT_POLICY": "PASSIVE",
         "IPYTHONDIR": str(own_settings),
         "JUPYTER_CONFIG_DIR": str(own_settings),
     }

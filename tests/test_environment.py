@@ -106,15 +106,22 @@ def test_binder_opens_the_first_lesson():
     assert "jupyter lab workspaces import binder/workspace.json" in script
 
 
-@pytest.mark.parametrize(("given", "threads"), [({}, "1"), ({"OMP_NUM_THREADS": "4"}, "4")])
-def test_binder_starts_a_session_with_one_thread_unless_told_otherwise(given: dict[str, str], threads: str):
-    variables = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"} | given
+@pytest.mark.parametrize(
+    ("given", "set_to"),
+    [
+        ({}, "1 PASSIVE"),
+        ({"OMP_NUM_THREADS": "4"}, "4 PASSIVE"),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, "1 ACTIVE"),
+    ],
+)
+def test_binder_starts_a_session_with_one_thread_unless_told_otherwise(given: dict[str, str], set_to: str):
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("OMP_")} | given
     command = ["bash", str(REPOSITORY / "binder" / "start"), sys.executable, "-c"]
-    asks = "import os, sys; print(os.environ['OMP_NUM_THREADS'], sys.argv[1])"
+    asks = "import os, sys; print(os.environ['OMP_NUM_THREADS'], os.environ['OMP_WAIT_POLICY'], sys.argv[1])"
     result = subprocess.run(
         [*command, asks, "two words"], capture_output=True, text=True, check=True, env=variables
     )
-    assert result.stdout.split("\n")[0] == f"{threads} two words"
+    assert result.stdout.split("\n")[0] == f"{set_to} two words"
 
 
 def test_binder_imports_every_module_once():
@@ -194,3 +201,8 @@ def test_a_worker_leaves_the_other_core_to_the_other():
     if "PYTEST_XDIST_WORKER" not in os.environ:
         pytest.skip("one process has all cores")
     assert torch.get_num_threads() == 1
+
+
+def test_threads_that_wait_sleep_whatever_starts_them():
+    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
+    assert "export OMP_WAIT_POLICY ?= PASSIVE" in MAKEFILE
