@@ -20,6 +20,7 @@ from lessons_lib.methods.activations import capture
 from lessons_lib.methods.class_visualization import ascend
 from lessons_lib.methods.deconvnet import deconvnet
 from lessons_lib.methods.embeddings import features
+from lessons_lib.methods.heads import head_name
 from lessons_lib.methods.invariance import measure_invariance
 from lessons_lib.methods.occlusion import occlude
 from lessons_lib.methods.patches import top_activations
@@ -110,6 +111,7 @@ FORWARD: dict[str, Callable[[nn.Module], Any]] = {
     "fields": lambda model: fields(model, 32, ["block4"]),
     "influence": lambda model: influence(model, INPUTS[:1], "block4", 1, 1),
     "layers_up_to": lambda model: layers_up_to(model, "block4", INPUTS),
+    "head_name": head_name,
     "find_head": lambda model: cam.find_head(model, INPUTS),
     "grad_cam": lambda model: cam.grad_cam(model, INPUTS, "block4", CLASSES, batch_size=2),
     "gradient": lambda model: saliency.gradient(model, INPUTS, "classifier", torch.ones(4, 10)),

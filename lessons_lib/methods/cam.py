@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lessons_lib.methods.activations import ForwardHook, capture, get_layer, hooked, recording
+from lessons_lib.methods.heads import head_name
 from lessons_lib.training import evaluating
 
 
@@ -85,8 +86,8 @@ class Head:
 def find_head(model: nn.Module, inputs: Tensor) -> Head:
     """Find the average pooling and the linear layer that a network ends in, by running it on one picture.
 
-    Names and types of layers say little (pooling may be a function), so the numbers decide: the linear layer is the
-    one whose output is the network's, and the features are the last maps whose averages are that layer's input.
+    Names and types of layers say little (pooling may be a function), so the numbers decide: the linear layer is
+    :func:`~lessons_lib.methods.heads.head_name`'s, and the features are the last maps whose averages are its input.
 
     Args:
         model: a classifier; it is run in evaluation mode and left as it was.
@@ -97,30 +98,25 @@ def find_head(model: nn.Module, inputs: Tensor) -> Head:
         TypeError: for inputs that are not floating point.
     """
     _check_inputs(inputs)
+    linear = head_name(model, inputs)
     averages: dict[str, Tensor] = {}
-    linears: dict[str, tuple[Tensor, Tensor]] = {}
+    pooled = torch.empty(0)
     runs: dict[str, int] = {}
 
     def look(name: str) -> ForwardHook:
         def hook(module: nn.Module, given: tuple[Any, ...], output: Any) -> None:
+            nonlocal pooled
             runs[name] = runs.get(name, 0) + 1
             if _is_map(output):
                 averages.pop(name, None)
                 averages[name] = output.mean(dim=(2, 3))
-            elif isinstance(module, nn.Linear):
-                linears[name] = (given[0].clone(), output.clone())
+            elif name == linear:
+                pooled = given[0].clone()
 
         return hook
 
     with hooked(model, {name: look(name) for name, _ in model.named_modules() if name}):
-        logits = model(inputs[:1].to(_device(model)))
-    linear = next((name for name, (_, output) in linears.items() if _equal(output, logits)), None)
-    if linear is None:
-        raise ValueError(
-            f"the output of {type(model).__name__} does not come from an nn.Linear, but CAM reads the weights of one: "
-            "replace the head (with_cam_head), or use grad_cam"
-        )
-    pooled = linears[linear][0]
+        model(inputs[:1].to(_device(model)))
     matching = [name for name, average in averages.items() if runs[name] == 1 and _equal(average, pooled)]
     if not matching:
         raise ValueError(

@@ -5,10 +5,10 @@ J. Yosinski et al., "How transferable are features in deep neural networks?" (Ne
 fine-tunes a network on folders of your own pictures.
 """
 
+from lessons_lib.methods.heads import head_name
 from lessons_lib.methods.transfer.finetuning import (
     Transfer,
     discriminative,
-    head_name,
     keep_head,
     layers_up_to,
     learnable,

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from lessons_lib.methods.activations import get_layer, hooked
+from lessons_lib.methods.heads import head_name, noise
 from lessons_lib.methods.transfer.probes import Probe
+from lessons_lib.training import evaluating
 
 
 class Transfer(nn.Module):
@@ -23,6 +25,7 @@ class Transfer(nn.Module):
 
     Args:
         network: it is changed in place: its frozen parameters no longer ask for gradients, all others do.
+        head: name of the linear layer that gives the logits.
         frozen: names of the layers that stay.
         freeze_norms: whether all batch norms keep the means and variances they came with, also in layers that
             learn. A handful of pictures says too little about them.
@@ -31,9 +34,13 @@ class Transfer(nn.Module):
         ValueError: for an unknown layer.
     """
 
-    def __init__(self, network: nn.Module, frozen: Sequence[str] = (), *, freeze_norms: bool = True) -> None:
+    def __init__(
+        self, network: nn.Module, head: str, frozen: Sequence[str] = (), *, freeze_norms: bool = True
+    ) -> None:
         super().__init__()
         self.network = network.requires_grad_(True)
+        get_layer(network, head)
+        self.head = head
         self.frozen = tuple(frozen)
         # a tuple, which PyTorch does not take for submodules of their own
         still = [get_layer(network, name).requires_grad_(False) for name in self.frozen]
@@ -66,49 +73,37 @@ def transfer(
     Args:
         model: a trained classifier; it is left as it is.
         classes: of the new task, at least 2.
-        inputs: one input or more of the model, shape (N, ...); only needed with ``freeze``, to see in which order
-            the layers run.
+        inputs: one input or more of the model, shape (N, ...); the first is run to see which layer is the head and,
+            with ``freeze``, in which order the layers run. By default :func:`~lessons_lib.methods.heads.noise`.
         freeze: the last layer that stays as it is, with all that run before it; None lets everything learn.
         freeze_norms: see :class:`Transfer`.
         seed: of the new head's weights; the caller's random generator is left as it was.
 
     Raises:
-        ValueError: for fewer than two classes, an unknown layer, ``freeze`` without ``inputs`` or up to the new
-            head itself, or a model without a linear layer.
+        ValueError: for fewer than two classes, an unknown layer, ``freeze`` up to the new head itself, a model whose
+            output is not that of a linear layer, or one that needs ``inputs``.
     """
     if classes < 2:
         raise ValueError(f"a classifier needs at least 2 classes, not {classes}")
     network = copy.deepcopy(model)
-    name = head_name(network)
+    inputs = noise(network) if inputs is None else inputs[:1]
+    name = head_name(network, inputs)
     old = get_layer(network, name)
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         new = nn.Linear(old.in_features, classes, bias=old.bias is not None)  # type: ignore[arg-type]
     network.set_submodule(name, new.to(old.weight))  # type: ignore[arg-type]
-    frozen: tuple[str, ...] = ()
-    if freeze is not None:
-        if inputs is None:
-            raise ValueError(
-                "to freeze up to a layer, give inputs: running them shows the order of the layers"
-            )
-        frozen = layers_up_to(network, freeze, inputs)
-        if name in frozen:
-            raise ValueError(
-                f"{freeze!r} holds the new head {name!r} or runs after it: freeze an earlier layer"
-            )
-    return Transfer(network, frozen, freeze_norms=freeze_norms)
-
-
-def head_name(model: nn.Module) -> str:
-    """The name of the head: the last linear layer.
-
-    Raises:
-        ValueError: if there is none.
-    """
-    names = [name for name, module in model.named_modules() if name and isinstance(module, nn.Linear)]
-    if not names:
-        raise ValueError(f"{type(model).__name__} has no nn.Linear inside, so there is no head to replace")
-    return names[-1]
+    with torch.no_grad(), evaluating(network):
+        shape = tuple(network(inputs.to(new.weight.device)).shape)
+    if shape != (1, classes):
+        raise ValueError(
+            f"with a new head in the place of {name!r}, {type(model).__name__} gives shape {shape} for one picture, "
+            f"not (1, {classes}): does it use this layer under another name, too, or change its output afterwards?"
+        )
+    frozen = () if freeze is None else layers_up_to(network, freeze, inputs)
+    if name in frozen:
+        raise ValueError(f"{freeze!r} holds the new head {name!r} or runs after it: freeze an earlier layer")
+    return Transfer(network, name, frozen, freeze_norms=freeze_norms)
 
 
 @torch.no_grad()
@@ -208,7 +203,7 @@ def slower_body(model: Transfer, rate: float, *, slowdown: float = 10) -> list[d
     """
     if rate <= 0 or slowdown < 1:
         raise ValueError(f"need a rate above 0 and a slowdown of 1 or more, not {rate} and {slowdown}")
-    head = _learning(get_layer(model.network, head_name(model.network)))
+    head = _learning(get_layer(model.network, model.head))
     known = {id(parameter) for parameter in head}
     body = [parameter for parameter in _learning(model) if id(parameter) not in known]
     groups = [{"params": body, "lr": rate / slowdown}] if body else []
@@ -231,15 +226,14 @@ def start_head(model: Transfer, batches: Iterable[tuple[Tensor, Tensor]]) -> Non
     Source: A. Kumar et al., "Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution"
     (ICLR 2022, §3: "LP-FT").
     """
-    name = head_name(model.network)
-    head = get_layer(model.network, name)
+    head = get_layer(model.network, model.head)
     given: list[Tensor] = []
 
     def keep(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         given.append(inputs[0].float().cpu())
 
     labels = []
-    with hooked(model.network, {name: keep}):
+    with hooked(model.network, {model.head: keep}):
         for inputs, answers in batches:
             model(inputs.to(head.weight.device))  # type: ignore[arg-type]
             labels.append(answers.cpu())
@@ -270,8 +264,7 @@ def keep_head(model: Transfer, source: nn.Module, classes: Sequence[int]) -> Non
     Source: M. Wortsman et al., "Robust Fine-Tuning of Zero-Shot Models" (CVPR 2022), who fine-tune from the head that
     needs no training.
     """
-    name = head_name(source)
-    old, new = get_layer(source, name), get_layer(model.network, name)
+    old, new = get_layer(source, model.head), get_layer(model.network, model.head)
     chosen = list(classes)
     if len(chosen) != len(new.weight) or len(set(chosen)) < len(chosen):  # type: ignore[arg-type]
         raise ValueError(f"the head needs {len(new.weight)} different classes of the source, not {chosen}")  # type: ignore[arg-type]
@@ -304,8 +297,8 @@ def with_old_head(tuned: Transfer, source: nn.Module) -> nn.Module:
     Raises:
         ValueError: if ``tuned`` was not made from a network like ``source``.
     """
-    name, network = head_name(source), copy.deepcopy(tuned.network)
-    if name not in dict(network.named_modules()) or _body_shapes(network, name) != _body_shapes(source, name):
+    name, network = tuned.head, copy.deepcopy(tuned.network)
+    if name not in dict(source.named_modules()) or _body_shapes(network, name) != _body_shapes(source, name):
         raise ValueError(f"this was not fine-tuned from such a {type(source).__name__}: the bodies differ")
     network.set_submodule(name, copy.deepcopy(get_layer(source, name)))
     return network.eval()

@@ -226,7 +226,8 @@ def _begin(source: ImageNetClassifier, inputs: Tensor, options: Options, *, alon
     if options.from_scratch:
         with torch.random.fork_rng([]):
             torch.manual_seed(options.seed)
-            model = transfer(imagenet.untrained(source.name), classes, freeze_norms=False, seed=options.seed)
+            network = imagenet.untrained(source.name)
+            model = transfer(network, classes, inputs, freeze_norms=False, seed=options.seed)
     else:
         model = transfer(source.model, classes, inputs, freeze=options.freeze, seed=options.seed)
     # channels last is faster on a processor; between processes such gradients make torch warn

@@ -1,0 +1,90 @@
+"""The head of a classifier: the linear layer whose output is the network's, found by running the network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lessons_lib.methods.activations import ForwardHook, hooked
+from lessons_lib.training import evaluating
+
+# those that take one size only take one of these; the cheapest is tried first
+_USUAL_SIZES = (32, 64, 224)
+
+
+@torch.no_grad()
+def head_name(model: nn.Module, inputs: Tensor | None = None) -> str:
+    """The name of the linear layer whose output is the network's.
+
+    The order in which layers were registered says nothing about it, so one input is run and the numbers decide.
+
+    Args:
+        model: a classifier; it is run in evaluation mode and left as it was.
+        inputs: its input, shape (N, ...), of which the first is used; by default :func:`noise`.
+
+    Raises:
+        ValueError: if no linear layer gives the network's output, if that is no tensor, or if the network takes no
+            picture of a usual size and ``inputs`` are left out.
+    """
+    given = noise(model) if inputs is None else inputs[:1].to(_first_parameter(model).device)
+    outputs: dict[str, Tensor] = {}
+
+    def look(name: str) -> ForwardHook:
+        def hook(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
+            outputs.pop(name, None)  # so that the layer that ran last is the last one
+            outputs[name] = output.clone()
+
+        return hook
+
+    linears = [name for name, module in model.named_modules() if name and isinstance(module, nn.Linear)]
+    with hooked(model, {name: look(name) for name in linears}):
+        logits = model(given)
+    if not isinstance(logits, Tensor):
+        raise ValueError(
+            f"{type(model).__name__} gives a {type(logits).__name__}, not one tensor of logits: wrap it in a module "
+            "that returns only these"
+        )
+    found = [name for name, output in outputs.items() if _same(output.to(logits.dtype), logits)]
+    if not found:
+        raise ValueError(
+            f"the output of {type(model).__name__} does not come from an nn.Linear, so it has no head to read or to "
+            "replace: take off what follows the head, such as a softmax, or put one on (with_cam_head); grad_cam "
+            "needs none"
+        )
+    return found[-1]
+
+
+@torch.no_grad()
+def noise(model: nn.Module) -> Tensor:
+    """A picture of noise that ``model`` takes, shape (1, 3, size, size), float in 0–1, of the weights' type and place.
+
+    Not a blank one, on which layers without bias all give the same zeros. It is the same each time.
+
+    Raises:
+        ValueError: if the network takes no picture of a usual size.
+    """
+    weights = _first_parameter(model)
+    problem = ""
+    with evaluating(model):
+        for size in _USUAL_SIZES:
+            picture = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0)).to(weights)
+            try:
+                model(picture)
+            except Exception as error:  # networks refuse a size with whatever they like
+                problem = problem or str(error)
+            else:
+                return picture
+    sizes = ", ".join(map(str, _USUAL_SIZES))
+    raise ValueError(
+        f"{type(model).__name__} takes no picture of {sizes} pixels a side ({problem}): give inputs that it takes"
+    )
+
+
+def _first_parameter(model: nn.Module) -> Tensor:
+    return next((parameter for parameter in model.parameters()), torch.zeros(()))
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    return a.shape == b.shape and torch.allclose(a, b, rtol=0, atol=0, equal_nan=True)
