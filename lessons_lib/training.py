@@ -143,8 +143,9 @@ def fit(
 
     Computes channels-last, in float32 unless the settings ask for mixed precision; tests are in float32. Interrupting
     (Ctrl-C, or the stop button) keeps the weights and the history of the complete epochs. With ``checkpoint``, each
-    finished epoch is saved there; a later call with the same settings goes on from it and ends where an uninterrupted
-    run ends.
+    finished epoch is saved there; a later call with the same pictures, settings and parameters that learn goes on from
+    it and ends where an uninterrupted run ends. Whether ``transform`` is the same cannot be seen: do not change it in
+    between.
     The caller's random generators (CPU and CUDA) are left as they were.
 
     Args:
@@ -161,7 +162,7 @@ def fit(
 
     Raises:
         ValueError: if a set is empty, the training set is smaller than a batch, or ``checkpoint`` is damaged or
-            belongs to other settings.
+            belongs to other pictures, settings, parameter groups or another network.
         FloatingPointError: if the loss becomes NaN or infinite; the weights of that step are not applied.
     """
     if len(train) < settings.batch_size:
@@ -181,6 +182,7 @@ def fit(
         weight_decay=settings.weight_decay,
         fused=True,
     )
+    identity = _identity(settings, train, test, model, optimizer) if checkpoint is not None else {}
     total = max(3, settings.epochs * steps)
     # the schedule divides by the lengths of its rise and of its fall, which must not be 0 in the shortest runs
     peaks = [group["lr"] for group in optimizer.param_groups]
@@ -189,7 +191,7 @@ def fit(
     )
     run = Run()
     if checkpoint is not None and checkpoint.exists():
-        _resume(checkpoint, run, settings, model, optimizer, schedule)
+        _resume(checkpoint, run, identity, model, optimizer, schedule)
     elif 0 in settings.snapshots:
         run.snapshots[0] = _copy(model)
 
@@ -219,7 +221,7 @@ def fit(
                 if number in settings.snapshots:
                     run.snapshots[number] = _copy(model)
                 if checkpoint is not None:
-                    _save(checkpoint, run, settings, model, optimizer, schedule)
+                    _save(checkpoint, run, identity, model, optimizer, schedule)
                 if test is not None:
                     bar.set_postfix_str(f"epoch {number}: test accuracy {tested:.3f}")
         except KeyboardInterrupt:
@@ -386,13 +388,64 @@ def _copy(model: nn.Module) -> State:
     return {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
 
 
-def _save(path: Path, run: Run, settings: Settings, model: nn.Module, optimizer: Any, schedule: Any) -> None:
+def _identity(
+    settings: Settings,
+    train: Pictures,
+    test: Pictures | None,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+) -> dict[str, Any]:
+    """What must be the same for a run to go on; called before the schedule changes the learning rates."""
+    names = {id(parameter): name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    groups = [
+        {key: group[key] for key in ("lr", "weight_decay", "betas", "eps")}
+        | {"params": [names[id(parameter)] for parameter in group["params"] if id(parameter) in names]}
+        for group in optimizer.param_groups
+    ]
+    return asdict(settings) | {
+        "training pictures": train.fingerprint(),
+        "test pictures": None if test is None else test.fingerprint(),
+        "network": {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()},
+        "parameter groups": groups,
+    }
+
+
+def load_checkpoint(path: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Read what a stopped run saved, to go on with it.
+
+    Args:
+        path: a file of ``torch.save``, a dictionary in which "identity" says what run it is of.
+        identity: what must be the same for the run to go on, by names that are put into the error's sentence.
+
+    Raises:
+        ValueError: if the file is damaged, does not say all of ``identity``, or says otherwise.
+    """
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise ValueError(f"{path} is damaged, delete it to begin again ({error})") from error
+    kept = saved.get("identity", {})
+    if unsaid := [name for name in identity if name not in kept]:
+        raise ValueError(
+            f"{path} was saved by an earlier version, which did not note its {', '.join(unsaid)}, so it may be of "
+            "another run: delete it to begin again"
+        )
+    if other := [name for name, value in identity.items() if kept[name] != value]:
+        raise ValueError(
+            f"{path} is of a run with other {', '.join(other)}: delete it to begin again, or keep this run elsewhere"
+        )
+    return dict(saved)
+
+
+def _save(
+    path: Path, run: Run, identity: Mapping[str, Any], model: nn.Module, optimizer: Any, schedule: Any
+) -> None:
     """Write everything a resumed run needs; an interrupted write leaves the previous file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     torch.save(
         {
-            "settings": asdict(settings),
+            "identity": dict(identity),
             "history": [asdict(epoch) for epoch in run.history],
             "snapshots": run.snapshots,
             "model": model.state_dict(),
@@ -405,16 +458,9 @@ def _save(path: Path, run: Run, settings: Settings, model: nn.Module, optimizer:
 
 
 def _resume(
-    path: Path, run: Run, settings: Settings, model: nn.Module, optimizer: Any, schedule: Any
+    path: Path, run: Run, identity: Mapping[str, Any], model: nn.Module, optimizer: Any, schedule: Any
 ) -> None:
-    try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise ValueError(f"{path} is damaged, delete it to begin again ({error})") from error
-    if saved["settings"] != asdict(settings):
-        raise ValueError(
-            f"{path} was saved with other settings ({saved['settings']}): delete it or use those"
-        )
+    saved = load_checkpoint(path, identity)
     model.load_state_dict(saved["model"])
     optimizer.load_state_dict(saved["optimizer"])
     schedule.load_state_dict(saved["schedule"])

@@ -1,5 +1,7 @@
 """Pictures check themselves, and scaling to the networks' input and back loses nothing."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given
@@ -70,3 +72,17 @@ def test_pictures_are_enlarged_and_reduced_to_the_size_asked_for():
     assert torch.allclose(large[0, :, ::2, 3], expected[0])
     checks = torch.tensor([0, 255], dtype=torch.uint8).repeat(4).expand(1, 3, 8, 8)
     assert to_input(checks, 4).abs().max() < 0.2, "stripes become grey, not whichever stripe is hit"
+
+
+def test_a_fingerprint_is_of_the_pixels_the_labels_and_the_classes_in_their_order():
+    images = torch.arange(2 * 3 * 4 * 4, dtype=torch.uint8).view(2, 3, 4, 4)
+    pictures = Pictures(images, torch.tensor([0, 1]), ("a", "b"), "made in the test")
+    same = replace(pictures, images=images.contiguous(memory_format=torch.channels_last), source="elsewhere")
+    assert same.fingerprint() == pictures.fingerprint()
+    others = [
+        replace(pictures, images=images.flip(0)),
+        replace(pictures, images=images.view(2, 3, 2, 8)),
+        replace(pictures, labels=torch.tensor([1, 0])),
+        replace(pictures, classes=("b", "a")),
+    ]
+    assert len({pictures.fingerprint(), *(other.fingerprint() for other in others)}) == 5

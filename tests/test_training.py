@@ -125,11 +125,91 @@ def test_interrupted_before_the_first_epoch_has_no_accuracy():
         _ = run.accuracy
 
 
+ONE = Settings(epochs=1, batch_size=16)
+
+
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
     file = tmp_path / "run.pt"
-    train(network(), Settings(epochs=1, batch_size=16), checkpoint=file)
-    with pytest.raises(ValueError, match="other settings"):
-        train(network(), Settings(epochs=2, batch_size=16), checkpoint=file)
+    train(network(), ONE, checkpoint=file)
+    with pytest.raises(ValueError, match="a run with other epochs, seed: delete it to begin again"):
+        train(network(), replace(ONE, epochs=2, seed=3), checkpoint=file)
+
+
+def relabelled(pictures):
+    return replace(pictures, labels=pictures.labels.flip(0))
+
+
+def brighter(pictures):
+    images = pictures.images.clone()
+    images[-1, 0, 0, 0] += 1
+    return replace(pictures, images=images)
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (lambda a, b: (relabelled(a), b), "training pictures"),
+        (lambda a, b: (brighter(a), b), "training pictures"),
+        (lambda a, b: (a.subset(slice(0, 80)), b), "training pictures"),
+        (lambda a, b: (replace(a, classes=("x", "y", "z")), b), "training pictures"),
+        (lambda a, b: (a, brighter(b)), "test pictures"),
+        (lambda a, b: (a, None), "test pictures"),
+        (lambda a, b: (brighter(a), relabelled(b)), "training pictures, test pictures"),
+    ],
+)
+def test_a_checkpoint_of_other_pictures_is_refused(tmp_path, change, what):
+    file, sets = tmp_path / "run.pt", (colours(96), colours(9, seed=1))
+    fit(network(), *sets, ONE, checkpoint=file, progress=False)
+    with pytest.raises(ValueError, match=rf"a run with other {what}: delete"):
+        fit(network(), *change(*sets), ONE, checkpoint=file, progress=False)
+    assert len(fit(network(), *sets, ONE, checkpoint=file, progress=False).history) == 1
+
+
+def test_a_checkpoint_of_other_parameter_groups_is_refused(tmp_path):
+    def groups(model, rate=1e-3, swapped=False, **more):
+        parts = [{"params": list(model[0].parameters()), "lr": rate, **more}]
+        parts.append({"params": [p for p in model.parameters() if p.shape[0] == 3], "lr": 1e-2})
+        return parts[::-1] if swapped else parts
+
+    def go(model, parts):
+        return train(model, ONE, checkpoint=tmp_path / "run.pt", groups=parts)
+
+    model = network()
+    go(model, groups(model))
+    assert len(go(model, groups(model)).history) == 1
+    for other in (
+        None,
+        groups(model, rate=2e-3),
+        groups(model, swapped=True),
+        groups(model, weight_decay=0.5),
+    ):
+        with pytest.raises(ValueError, match="a run with other parameter groups: delete"):
+            go(model, other)
+    model[0].weight.requires_grad_(False)
+    with pytest.raises(ValueError, match="a run with other parameter groups: delete"):
+        go(model, groups(model))
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path):
+    train(network(), ONE, checkpoint=tmp_path / "run.pt")
+    with pytest.raises(ValueError, match="a run with other network, parameter groups: delete"):
+        train(nn.Sequential(nn.Flatten(), nn.Linear(192, 3)), ONE, checkpoint=tmp_path / "run.pt")
+
+
+def test_a_checkpoint_of_an_earlier_version_is_refused(tmp_path):
+    file = tmp_path / "run.pt"
+    train(network(), ONE, checkpoint=file)
+    saved = torch.load(file, weights_only=True)
+    del saved["identity"]["training pictures"]
+    torch.save(saved, file)
+    with pytest.raises(
+        ValueError, match="did not note its training pictures, so it may be of another run: delete"
+    ):
+        train(network(), ONE, checkpoint=file)
+    del saved["identity"]
+    torch.save(saved | {"settings": {}}, file)
+    with pytest.raises(ValueError, match="earlier version, which did not note its epochs"):
+        train(network(), ONE, checkpoint=file)
 
 
 def test_a_damaged_checkpoint_is_refused(tmp_path):

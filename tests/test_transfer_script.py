@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -59,20 +60,75 @@ def test_a_folder_is_divided_class_by_class(data):
     assert not folder.skipped
 
 
-@pytest.mark.parametrize("name", ["val", "valid", "test"])
-def test_a_division_that_is_there_is_kept(data, name):
+@pytest.mark.parametrize(
+    ("name", "train_name"),
+    [
+        *[("val", "train"), ("valid", "train"), ("test", "train")],
+        *[("Test", "Train"), ("VALIDATION", "TRAIN"), ("testing", "training"), ("dev", "train")],
+    ],
+)
+def test_a_division_that_is_there_is_kept(data, name, train_name):
     root = data.parent / "divided"
     root.mkdir()
-    data.rename(root / "train")
+    data.rename(root / train_name)
     for label in ("blue", "red"):
         (root / name / label).mkdir(parents=True)
-        (root / "train" / label / "0.png").rename(root / name / label / "0.png")
+        (root / train_name / label / "0.png").rename(root / name / label / "0.png")
     folder = read_folder(root, progress=False)
+    assert folder.classes == ("blue", "red")
     assert (len(folder.train), len(folder.valid)) == (10, 2)
     assert folder.valid[0] == (f"{name}/blue/0.png", 0)
     (root / name / "green").mkdir()
     with pytest.raises(ValueError, match=r"classes of .*differ"):
         read_folder(root, progress=False)
+
+
+@pytest.mark.parametrize("name", ["train", "Train", "test", "dev"])
+def test_half_of_a_division_is_not_taken_for_a_class(data, name):
+    root = data.parent / "divided"
+    (root / "unlabelled" / "more").mkdir(parents=True)
+    for i in range(2):
+        Image.new("RGB", (8, 8)).save(root / "unlabelled" / f"{i}.png")
+    data.rename(root / name)
+    with pytest.raises(
+        ValueError, match=rf"{name} looks like one part of a divided set.*or give .*{name} itself"
+    ):
+        read_folder(root, progress=False)
+    assert read_folder(root / name, progress=False).classes == ("blue", "red")
+
+
+def test_flat_folders_of_a_division_are_not_taken_for_classes(data):
+    """As in Kaggle's "Dogs vs. Cats", where the file names say the class."""
+    (data / "red").rename(data / "train")
+    (data / "blue").rename(data / "test")
+    with pytest.raises(ValueError, match=r"train must hold a folder for each class.*there is none"):
+        read_folder(data, progress=False)
+
+
+def test_a_class_may_be_called_train(data):
+    (data / "red").rename(data / "train")
+    (data / "train" / "2021").mkdir()
+    assert read_folder(data, progress=False).classes == ("blue", "train")
+
+
+@pytest.mark.parametrize("hidden", [".ipynb_checkpoints", "__MACOSX", "@eaDir", "more/.thumbnails"])
+@pytest.mark.parametrize("where", ["", "red"])
+def test_copies_that_a_computer_makes_are_no_pictures_and_no_class(data, hidden, where):
+    expected = read_folder(data, progress=False)
+    (data / where / hidden).mkdir(parents=True)
+    (data / where / hidden / "0-checkpoint.png").write_bytes((data / "red" / "0.png").read_bytes())
+    if hidden.startswith("more") and not where:
+        (data / "more").rename(data / "red" / "more")
+    assert read_folder(data, progress=False) == expected
+
+
+def test_a_folder_named_like_a_picture_and_an_empty_file(data):
+    expected = read_folder(data, progress=False)
+    (data / "red" / "folder.jpg").mkdir()
+    (data / "red" / "empty.jpg").touch()
+    found = read_folder(data, progress=False)
+    assert (found.train, found.valid) == (expected.train, expected.valid)
+    assert found.skipped == ("red/empty.jpg: no picture: its contents match no known format",)
 
 
 def test_what_is_no_picture_is_skipped_with_a_reason(data):
@@ -366,6 +422,29 @@ def test_a_run_begun_otherwise_is_not_continued(whole, tmp_path):
     (tmp_path / LAST).write_bytes((root / "run" / LAST).read_bytes()[:500])
     with pytest.raises(ValueError, match="damaged, delete it"):
         quiet(root / "data", tmp_path)
+
+
+def test_a_run_does_not_go_on_with_other_pictures_under_the_same_names(whole, tmp_path):
+    root, _ = whole
+    shutil.copytree(root, tmp_path, dirs_exist_ok=True)
+    data = tmp_path / "data"
+    os.utime(data / "red" / "0.png", (0, 0))
+    assert quiet(data, tmp_path / "run"), "a copy of the same pictures at another time is the same"
+    (data / "red").rename(data / "swapped")
+    (data / "blue").rename(data / "red")
+    (data / "swapped").rename(data / "blue")
+    with pytest.raises(ValueError, match="a run with other pictures and their labels"):
+        quiet(data, tmp_path / "run")
+
+
+def test_a_run_of_an_earlier_version_that_did_not_note_its_pictures(whole, tmp_path):
+    saved = torch.load(whole[0] / "run" / LAST, weights_only=True)
+    del saved["identity"]["pictures and their labels"]
+    torch.save(saved, tmp_path / LAST)
+    with pytest.raises(
+        ValueError, match=r"did not note its pictures and their labels.*delete it to begin again"
+    ):
+        quiet(whole[0] / "data", tmp_path)
 
 
 def test_a_loss_that_is_not_finite_stops_with_advice(whole, tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
@@ -55,6 +56,13 @@ class Pictures:
     def subset(self, index: Tensor | slice | Sequence[int]) -> Self:
         """The pictures at ``index`` (a slice, positions or a boolean mask), classes unchanged."""
         return replace(self, images=self.images[index], labels=self.labels[index])
+
+    def fingerprint(self) -> str:
+        """A checksum of pixels, labels and class names (SHA-256): another if any of them or their order differs."""
+        digest = hashlib.sha256(repr((tuple(self.images.shape), self.classes)).encode())
+        for tensor in (self.images, self.labels):
+            digest.update(tensor.cpu().contiguous().numpy().data)
+        return digest.hexdigest()
 
 
 def to_input(images: Tensor, size: int | None = None) -> Tensor:

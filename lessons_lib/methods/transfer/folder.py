@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +20,11 @@ from lessons_lib.data.photos import open_picture
 from lessons_lib.models.imagenet import ImageNetClassifier
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
-_VALID_NAMES = ("val", "valid", "validation", "test")
+# folders of a divided set, whatever their case; of several to validate on, the first one here is taken
+_TRAIN_NAMES = ("train", "training")
+_VALID_NAMES = ("val", "valid", "validation", "dev", "eval", "test", "testing")
+# what Jupyter, a Mac and a network drive put beside or into folders: copies and thumbnails of the pictures
+_HIDDEN = (".", "__MACOSX", "@eaDir")
 
 Labelled = tuple[tuple[str, int], ...]
 
@@ -32,12 +38,15 @@ class PictureFolder:
         train: pictures to learn from, as (path inside the folder, label), sorted.
         valid: pictures to validate on, likewise.
         skipped: files that are no pictures, as "path: reason".
+        fingerprint: a checksum of which pictures, with what content, are to be learned from and validated on, and of
+            their labels.
     """
 
     classes: tuple[str, ...]
     train: Labelled
     valid: Labelled
     skipped: tuple[str, ...]
+    fingerprint: str
 
 
 def read_folder(
@@ -45,53 +54,71 @@ def read_folder(
 ) -> PictureFolder:
     """Find all pictures below ``root`` and decode each once, so that a broken one is known before training begins.
 
+    Hidden files and folders are left out, and so are those that Macs and network drives make.
+
     Args:
-        root: a folder with one folder a class, or with two such folders, train/ and val/ (or valid, validation,
-            test).
+        root: a folder with one folder a class, or with two such folders, train/ (or training) and val/ (or valid,
+            validation, dev, eval, test, testing), in upper or lower case.
         valid_share: without a val/ folder, the share of each class that is kept to validate on, at least one picture.
         seed: decides that division.
         progress: whether to show a progress bar.
 
     Raises:
         ValueError: if there is no such folder, no class folders, a single class, a class without pictures or with
-            too few to divide, classes that differ between train/ and val/, or a share not between 0 and 1.
+            too few to divide, classes that differ between train/ and val/, one of these two alone, or a share not
+            between 0 and 1.
     """
     if not root.is_dir():
         raise ValueError(f"there is no folder {root}")
     if not 0 < valid_share < 1:
         raise ValueError(f"the share to validate on must lie between 0 and 1, not {valid_share}")
-    valid_root = next((root / name for name in _VALID_NAMES if (root / name).is_dir()), None)
-    divided = valid_root is not None and (root / "train").is_dir()
-    files = _class_files(root / "train" if divided else root)
-    others = _class_files(valid_root) if divided and valid_root else {}
-    if divided and set(files) != set(others):
-        raise ValueError(
-            f"the classes of {root / 'train'} ({', '.join(files)}) and {valid_root} ({', '.join(others)}) differ"
-        )
-    every = [path for group in (*files.values(), *others.values()) for path in group]
-    problems = dict(
-        zip(
-            every,
-            thread_map(_problem, every, desc="Checking pictures", disable=None if progress else True),
-            strict=True,
-        )
+    parts = _parts(root)
+    files = [_class_files(part) for part in parts]
+    if set(files[0]) != set(files[-1]):
+        names = " and ".join(f"{part} ({', '.join(group)})" for part, group in zip(parts, files, strict=True))
+        raise ValueError(f"the classes of {names} differ")
+    every = [path for groups in files for group in groups.values() for path in group]
+    checks = thread_map(_check, every, desc="Checking pictures", disable=None if progress else True)
+    problems, checksums = (
+        {path: check[i] for path, check in zip(every, checks, strict=True)} for i in (0, 1)
     )
     skipped = tuple(f"{path.relative_to(root)}: {why}" for path, why in problems.items() if why)
-    good = [
-        {name: [p for p in group if not problems[p]] for name, group in part.items()}
-        for part in (files, others)
-    ]
-    for part in good[: 1 + divided]:
+    good = [{name: [p for p in group if not problems[p]] for name, group in part.items()} for part in files]
+    for part in good:
         for name, group in part.items():
             if not group:
                 raise ValueError(f"class {name!r} has no readable picture: {_reasons(skipped)}")
-    train, valid = (good[0], good[1]) if divided else _divided(good[0], valid_share, seed)
-    return PictureFolder(tuple(files), _labelled(train, root), _labelled(valid, root), skipped)
+    train, valid = (
+        _labelled(part, root) for part in (good if len(good) == 2 else _divided(good[0], valid_share, seed))
+    )
+    content = [[(path, label, checksums[root / path]) for path, label in part] for part in (train, valid)]
+    fingerprint = hashlib.sha256(json.dumps([list(files[0]), content]).encode()).hexdigest()
+    return PictureFolder(tuple(files[0]), train, valid, skipped, fingerprint)
+
+
+def _parts(root: Path) -> tuple[Path, ...]:
+    """The folder to learn from and the one to validate on, or ``root`` alone if it is not divided."""
+    folders = {folder.name.lower(): folder for folder in _folders(root)}
+    train = [folders[name] for name in _TRAIN_NAMES if name in folders]
+    valid = [folders[name] for name in _VALID_NAMES if name in folders]
+    if train and valid:
+        return train[0], valid[0]
+    for folder in (*train, *valid):  # a class may have such a name; but it holds pictures, not only folders
+        if _folders(folder) and not any(path.suffix.lower() in SUFFIXES for path in folder.iterdir()):
+            raise ValueError(
+                f"{folder} looks like one part of a divided set, but {root} has no other: put train/ and val/ beside "
+                f"each other, or give {folder} itself as the folder of class folders"
+            )
+    return (root,)
+
+
+def _folders(root: Path) -> list[Path]:
+    return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith(_HIDDEN))
 
 
 def _class_files(root: Path) -> dict[str, list[Path]]:
     """All files of each class folder, hidden ones left out."""
-    folders = sorted(path for path in root.iterdir() if path.is_dir() and path.name[0] != ".")
+    folders = _folders(root)
     if len(folders) < 2:
         found = f"only {folders[0].name!r}" if folders else "none"
         raise ValueError(
@@ -99,20 +126,24 @@ def _class_files(root: Path) -> dict[str, list[Path]]:
             f"{root / 'bees'}; there is {found}"
         )
     return {
-        folder.name: sorted(path for path in folder.rglob("*") if path.is_file() and path.name[0] != ".")
+        folder.name: sorted(
+            path
+            for path in folder.rglob("*")
+            if path.is_file() and not any(part.startswith(_HIDDEN) for part in path.relative_to(root).parts)
+        )
         for folder in folders
     }
 
 
-def _problem(path: Path) -> str:
-    """Why a file cannot be used, or nothing."""
+def _check(path: Path) -> tuple[str, str]:
+    """Why a file cannot be used, or nothing, and a checksum of its content."""
     if path.suffix.lower() not in SUFFIXES:
-        return f"not one of {', '.join(SUFFIXES)}"
+        return f"not one of {', '.join(SUFFIXES)}", ""
     try:
         open_picture(path)
+        return "", hashlib.sha256(path.read_bytes()).hexdigest()
     except (ValueError, OSError) as error:
-        return str(error).removeprefix(f"{path} is ")
-    return ""
+        return str(error).removeprefix(f"{path} is "), ""
 
 
 def _divided(

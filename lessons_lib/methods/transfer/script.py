@@ -9,11 +9,9 @@ from __future__ import annotations
 import argparse
 import contextlib
 import difflib
-import hashlib
 import io
 import json
 import math
-import pickle
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -36,6 +34,7 @@ from lessons_lib.methods.transfer.finetuning import Transfer, keep_head, slower_
 from lessons_lib.methods.transfer.folder import PictureFolder, Views, read_folder
 from lessons_lib.models import imagenet
 from lessons_lib.models.imagenet import ImageNetClassifier
+from lessons_lib.training import load_checkpoint
 
 BEST, LAST = "best.safetensors", "last.pt"
 
@@ -307,8 +306,7 @@ def _report_end(history: Sequence[Epoch], out: Path) -> None:
 
 def _identity(folder: PictureFolder, options: Options) -> dict[str, Any]:
     """What must be the same for a run to go on."""
-    listed = json.dumps([folder.classes, folder.train, folder.valid])
-    return asdict(options) | {"pictures": hashlib.sha256(listed.encode()).hexdigest()}
+    return asdict(options) | {"pictures and their labels": folder.fingerprint}
 
 
 def _last(
@@ -329,15 +327,7 @@ def _last(
 def _resume(
     path: Path, identity: dict[str, Any], model: Transfer, optimizer: Any, schedule: Any
 ) -> list[Epoch]:
-    try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise ValueError(f"{path} is damaged, delete it to begin again ({error})") from error
-    if saved["identity"] != identity:
-        other = [name for name, value in identity.items() if saved["identity"].get(name) != value]
-        raise ValueError(
-            f"{path.parent} holds a run with other {', '.join(other)}: choose another folder with --out, or delete it"
-        )
+    saved = load_checkpoint(path, identity)
     model.load_state_dict(saved["model"])
     optimizer.load_state_dict(saved["optimizer"])
     schedule.load_state_dict(saved["schedule"])
