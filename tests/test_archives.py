@@ -1,6 +1,7 @@
 """The registry, downloads and installs, against a server on this machine and archives made to measure."""
 
 import errno
+import gzip
 import hashlib
 import io
 import os
@@ -9,6 +10,7 @@ import shutil
 import signal
 import socket
 import stat
+import struct
 import subprocess
 import sys
 import tarfile
@@ -283,6 +285,96 @@ def test_an_archive_of_something_else_is_refused(data, toy, tmp_path):
     assert left_over(data) == []
 
 
+@pytest.mark.parametrize("make", [tar_bytes, zip_bytes])
+def test_a_data_set_of_empty_files_is_refused(data, toy, tmp_path, make):
+    (tmp_path / "a.tgz").write_bytes(make(dict.fromkeys(FILES, b"")))
+    with pytest.raises(ValueError, match="not a complete Toy set"):
+        install("toy", tmp_path / "a.tgz")
+    assert left_over(data) == []
+
+
+def test_folders_named_like_pictures_are_none(data, toy, tmp_path):
+    files = {f"{name}/real.jpg": content for name, content in FILES.items()}
+    (tmp_path / "a.tgz").write_bytes(tar_bytes(files))
+    with pytest.raises(ValueError, match="not a complete Toy set"):
+        install("toy", tmp_path / "a.tgz")
+    for name in FILES:
+        (data / name).mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"is incomplete \(ant/\*\.jpg: 0 files instead of 3, and 1 more"):
+        require("toy")
+
+
+def negative_size(size, kind=tarfile.REGTYPE):
+    """A tar header that declares a size below 0, which Python's tarfile writes nowhere but reads."""
+    header = tarfile.TarInfo("toy/negative")
+    header.type = kind
+    block = bytearray(header.tobuf(tarfile.GNU_FORMAT))
+    block[124:136] = b"\xff" * 4 + struct.pack(">q", size)
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
+
+
+def negative_pax(size):
+    """A member whose extended header says what its own header cannot."""
+    info = tarfile.TarInfo("toy/negative")
+    info.pax_headers = {"size": str(size)}
+    return info.tobuf(tarfile.PAX_FORMAT)
+
+
+@pytest.mark.timeout(60)  # what must not happen is that it never ends
+@pytest.mark.parametrize("packed", [bytes, gzip.compress], ids=["plain", "gz"])
+@pytest.mark.parametrize(
+    "header",
+    [
+        *[negative_size(-512), negative_size(-1024), negative_size(-1)],
+        *[negative_size(-512, tarfile.GNUTYPE_SPARSE), negative_size(-512, tarfile.DIRTYPE)],
+        *[negative_size(-512, tarfile.XHDTYPE), negative_size(-512, tarfile.GNUTYPE_LONGNAME)],
+        *[negative_pax(-512), negative_pax(-1536)],
+    ],
+)
+def test_a_tar_with_a_negative_size_ends(data, toy, tmp_path, header, packed):
+    good = tar_bytes(mode="w:")
+    first = 512 + -(-len(FILES["toy/ant/0.jpg"]) // 512) * 512
+    (tmp_path / "a.tar").write_bytes(packed(good[:first] + header + good[first:]))
+    with pytest.raises(ValueError, match=r"a\.tar is damaged"):
+        install("toy", tmp_path / "a.tar")
+    assert left_over(data) == []
+    with archives.FileLock(data / ".toy.lock", timeout=0):
+        pass  # nobody holds it
+
+
+def bomb(count, size):
+    """FILES and ``count`` files of ``size`` zeros: little when packed."""
+    return FILES | {f"toy/more/{i}": bytes(size) for i in range(count)}
+
+
+@pytest.mark.parametrize("make", [tar_bytes, partial(tar_bytes, mode="w:xz"), zip_bytes])
+@pytest.mark.parametrize(("count", "size"), [(1, 4_000_000), (40, 100_000), (1_000, 0)])
+def test_an_archive_far_larger_than_the_data_set_is_refused(data, toy, tmp_path, make, count, size):
+    (tmp_path / "a.tgz").write_bytes(make(bomb(count, size)))
+    with pytest.raises(ValueError, match=r"unpacks to more than 4 MB.*nothing was installed"):
+        install("toy", tmp_path / "a.tgz")
+    assert left_over(data) == []
+
+
+def test_of_a_huge_file_hardly_more_than_the_room_is_written(tmp_path):
+    with (tmp_path / "out").open("wb") as output:
+        copied = archives._copy(io.BytesIO(bytes(10 * archives.CHUNK)), output, 3 * archives.CHUNK)
+    assert 3 * archives.CHUNK < copied == (tmp_path / "out").stat().st_size <= 4 * archives.CHUNK
+
+
+def test_an_installed_data_set_where_no_lock_can_be_made(data, toy, tmp_path, capsys):
+    """As on a read-only disk; a folder in the place of the lock stops the superuser, too."""
+    (tmp_path / "a.tgz").write_bytes(tar_bytes())
+    folder = install("toy", tmp_path / "a.tgz")
+    (data / ".toy.lock").unlink(missing_ok=True)
+    (data / ".toy.lock").mkdir()
+    assert install("toy") == folder
+    assert command_line.main(["install", "toy"]) == 0
+    assert "already installed" in capsys.readouterr().out
+
+
 def test_problems_counts_what_is_missing(tmp_path):
     layout = Layout("x", {"a/*.jpg": (1_000, 2_000), "b/*.jpg": (1, 1)})
     assert layout.problems(tmp_path) == [
@@ -300,16 +392,16 @@ def test_a_source_that_is_not_there(data, toy, tmp_path):
 
 
 def fail_at(call, error):
-    """A copyfileobj that raises at its n-th call, after writing half a file."""
+    """A copy that raises at its n-th call, after writing half a file."""
     calls = 0
 
-    def copy(source, output):
+    def copy(source, output, most):
         nonlocal calls
         calls += 1
         if calls == call:
             output.write(b"half")
             raise error
-        output.write(source.read())
+        return output.write(source.read())
 
     return copy
 
@@ -317,7 +409,7 @@ def fail_at(call, error):
 def test_a_full_disk_leaves_nothing_behind(data, toy, tmp_path, monkeypatch):
     (tmp_path / "a.tgz").write_bytes(tar_bytes())
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    monkeypatch.setattr(archives.shutil, "copyfileobj", fail_at(4, full))
+    monkeypatch.setattr(archives, "_copy", fail_at(4, full))
     with pytest.raises(OSError, match=r"No space left.*nothing was installed") as caught:
         install("toy", tmp_path / "a.tgz")
     assert caught.value.errno == errno.ENOSPC
@@ -327,7 +419,7 @@ def test_a_full_disk_leaves_nothing_behind(data, toy, tmp_path, monkeypatch):
 def test_a_decoder_that_finds_damage_late_is_understood(data, toy, tmp_path, monkeypatch):
     (tmp_path / "a.tgz").write_bytes(tar_bytes())
     # what gzip and bz2 raise at a wrong checksum: an OSError without a number
-    monkeypatch.setattr(archives.shutil, "copyfileobj", fail_at(3, OSError("CRC check failed")))
+    monkeypatch.setattr(archives, "_copy", fail_at(3, OSError("CRC check failed")))
     with pytest.raises(ValueError, match=r"a\.tgz is damaged \(CRC check failed\)"):
         install("toy", tmp_path / "a.tgz")
     assert left_over(data) == []
@@ -336,7 +428,7 @@ def test_a_decoder_that_finds_damage_late_is_understood(data, toy, tmp_path, mon
 def test_ctrl_c_leaves_nothing_behind(data, toy, tmp_path, monkeypatch):
     (tmp_path / "a.tgz").write_bytes(tar_bytes())
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(archives.shutil, "copyfileobj", fail_at(2, KeyboardInterrupt()))
+        patch.setattr(archives, "_copy", fail_at(2, KeyboardInterrupt()))
         install("toy", tmp_path / "a.tgz")
     assert left_over(data) == []
     install("toy", tmp_path / "a.tgz")
@@ -587,7 +679,7 @@ def test_a_refusing_server_is_quoted(data, server):
 def test_a_full_disk_keeps_the_download(data, server, monkeypatch):
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
-        patch.setattr(archives.shutil, "copyfileobj", fail_at(1, full))
+        patch.setattr(archives, "_copy", fail_at(1, full))
         require("toy")
     assert left_over(data) == ["downloads"]
     assert contents(require("toy")) == NOISY

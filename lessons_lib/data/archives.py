@@ -37,6 +37,10 @@ CONNECT_SECONDS = 3.0  # no network must be told in under 5 s
 STALL_SECONDS = 20.0
 PAUSE_SECONDS = 1.0
 CHUNK = 1 << 18
+# An archive may take so many times the bytes of the download when it is unpacked: pictures do not shrink when they
+# are packed, but another format of the same pictures may be larger. Each file takes at least a block of the disk.
+GROWTH = 4
+BLOCK = 4096
 
 
 @dataclass(frozen=True)
@@ -70,8 +74,11 @@ def _matches(pattern: Path) -> int:
     """How many files match ``pattern``, hidden ones (a Mac adds them to archives) left out."""
     if not pattern.parent.is_dir():
         return 0
-    names = os.listdir(pattern.parent)  # noqa: PTH208 - 60,000 Path objects are slow
-    return sum(fnmatchcase(name, pattern.name) and not name.startswith(".") for name in names)
+    with os.scandir(pattern.parent) as entries:  # 60,000 Path objects are slow
+        return sum(
+            fnmatchcase(entry.name, pattern.name) and not entry.name.startswith(".") and entry.is_file()
+            for entry in entries
+        )
 
 
 @dataclass(frozen=True)
@@ -270,15 +277,17 @@ def install(name: str, source: str | Path | None = None) -> Path:
         Its folder.
 
     Raises:
-        ValueError: if ``name`` is unknown, or the archive is damaged, unsafe or not of this data set.
+        ValueError: if ``name`` is unknown, or the archive is damaged, unsafe, not of this data set or far larger.
         FileNotFoundError: if there is no file ``source``.
         ConnectionError: if it cannot be downloaded; what arrived is kept and the next call goes on with it.
         OSError: if the disk is full or may not be written.
     """
     archive = _find(name)
+    # asked before the lock, which cannot be made in a folder that may only be read
+    if folder := _already(archive):
+        return folder
     with _alone(archive):
-        if folder := _installed(archive):
-            print(f"{archive.title} is already installed in {folder}: nothing to do.")
+        if folder := _already(archive):  # another process was faster
             return folder
         local = Path(source) if source else _nearby(archive)
         path = local or _download(archive)
@@ -336,6 +345,13 @@ def _installed(archive: Archive) -> Path | None:
     return None
 
 
+def _already(archive: Archive) -> Path | None:
+    """The same, and a line that says so."""
+    if folder := _installed(archive):
+        print(f"{archive.title} is already installed in {folder}: nothing to do.")
+    return folder
+
+
 def _summary(problems: list[str]) -> str:
     """The first problem, and how many more there are."""
     more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
@@ -376,7 +392,7 @@ def _unpack(archive: Archive, path: Path) -> Path:
     workplace = data_folder() / f".{archive.name}.unpacking"
     shutil.rmtree(workplace, ignore_errors=True)  # a killed process may have left it
     try:
-        _extract(path, workplace)
+        _extract(path, workplace, GROWTH * archive.megabytes * 1_000_000)
         root, layout = _locate(archive, path, workplace)
         if not note:
             print(f"{path.name}: checksum unknown; taken because folders and counts are {archive.title}'s.")
@@ -406,18 +422,28 @@ def _locate(archive: Archive, path: Path, workplace: Path) -> tuple[Path, Layout
     return folder, layout
 
 
-def _extract(path: Path, folder: Path) -> None:
-    """Write every file of the archive ``path`` below ``folder``; what would land elsewhere is refused.
+def _extract(path: Path, folder: Path, room: int) -> None:
+    """Write the files of the archive ``path`` below ``folder``, empty ones left out; others' places are refused.
 
-    Stricter than tarfile's filter "data": only plain files come out, so no link can lead outside.
+    So is an archive that needs more than ``room`` bytes, whatever sizes it states. Stricter than tarfile's filter
+    "data": only plain files come out, so no link can lead outside.
     """
     folder.mkdir(parents=True)
+    left = room
     try:
         for name, content in _files(path):
             target = folder.joinpath(*_parts(name))
             target.parent.mkdir(parents=True, exist_ok=True)
             with target.open("wb") as output:
-                shutil.copyfileobj(content, output)
+                written = _copy(content, output, left)
+            if not written:
+                target.unlink()  # so that a data set of empty files is seen to be incomplete
+            left -= BLOCK + written
+            if left < 0:
+                raise ValueError(
+                    f"{path} unpacks to more than {room / 1e6:,.0f} MB, far more than this data set takes: nothing was "
+                    "installed"
+                )
     except _DAMAGE as error:
         raise ValueError(f"{path} is damaged or cut short ({error}): copy or download it again") from None
     except OSError as error:
@@ -425,6 +451,14 @@ def _extract(path: Path, folder: Path) -> None:
             raise ValueError(f"{path} is damaged ({error}): copy or download it again") from None
         reason = f"{error.strerror} while unpacking {path.name}, so nothing was installed"
         raise OSError(error.errno, reason, str(folder.parent)) from None
+
+
+def _copy(content: IO[bytes], output: IO[bytes], most: int) -> int:
+    """Copy a file, but stop after the chunk that goes over ``most`` bytes; returns how many were copied."""
+    copied = 0
+    while copied <= most and (chunk := content.read(CHUNK)):
+        copied += output.write(chunk)
+    return copied
 
 
 # RuntimeError: a zip archive that wants a password, or is packed in a way zipfile does not know
@@ -443,10 +477,34 @@ def _files(path: Path) -> Iterator[tuple[str, IO[bytes]]]:
             yield from _tar_files(stream) if is_tar else _zip_files(stream)
 
 
+class _Member(tarfile.TarInfo):
+    """A member of a tar archive, refused if its size is negative: what is read next would be an earlier header.
+
+    Later patch releases of Python do so themselves, such as 3.13.6; before, it goes round for ever (CVE-2025-8194).
+    """
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Member:
+        """Read a header of 512 bytes."""
+        member = super().frombuf(buf, encoding, errors)
+        if member.size < 0:
+            raise _negative(member.name)
+        return member
+
+
+def _negative(name: str) -> tarfile.ReadError:
+    return tarfile.ReadError(f"{name!r} has a negative size")
+
+
 def _tar_files(stream: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
     """The plain files of a tar archive, compressed or not."""
-    with tarfile.open(fileobj=stream) as tar:
+    begin = -1
+    with tarfile.open(fileobj=stream, tarinfo=_Member) as tar:
         for member in tar:
+            # an extended header may give a size, too
+            if member.size < 0 or member.offset <= begin:
+                raise _negative(member.name)
+            begin = member.offset
             if member.isreg() and (content := tar.extractfile(member)):
                 yield member.name, content
             elif not member.isdir():
