@@ -12,7 +12,7 @@ export MSYS_NO_PATHCONV := 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help install lab test test-units test-notebooks test-browser machines course refresh assignments site bench lint lock
+.PHONY: help install lab test test-units test-notebooks test-browser machines course refresh assignments site bench lint lock floors
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -77,6 +77,13 @@ lint: $(INSTALLED) ## check style, types, the direction of imports and the noteb
 lock: $(INSTALLED) ## write requirements.lock anew after a change of pyproject.toml; ARGS=--upgrade takes newer versions
 	$(BIN)/python -m uv pip compile --universal --python-version 3.11 pyproject.toml --extra dev -o requirements.lock --no-header --no-annotate --quiet $(ARGS)
 	cp environment.yml binder/environment.yml
+
+# not for every change: it takes 6 GB, and as long as the tests
+FLOORS := build/floors/$(notdir $(BIN))/python
+floors: $(INSTALLED) ## run the tests in build/floors with the lowest versions pyproject.toml allows; ARGS=tests/test_cam.py
+	$(BIN)/python -m uv venv --quiet --clear --python 3.11 build/floors
+	$(BIN)/python -m uv pip install --quiet --python $(FLOORS) --resolution lowest-direct -e ".[dev]"
+	$(FLOORS) -m pytest -n 2 --dist loadfile $(or $(ARGS),tests)
 
 # The stamp is written last, so that an interrupted set-up goes on where it stopped.
 $(INSTALLED): requirements.lock pyproject.toml

@@ -374,6 +374,7 @@ def test_make_alone_lists_every_command():
         (["refresh", "LESSON=01"], "-m lessons_lib.runner refresh --lesson 01"),
         (["bench", "ARGS=cifar10-load"], "-m tests.bench cifar10-load"),
         (["lint"], "-m tests.notebook_rules"),
+        (["floors", "ARGS=tests/test_cam.py"], "-m pytest -n 2 --dist loadfile tests/test_cam.py"),
     ],
 )
 def test_make_passes_its_settings_on(arguments: list[str], expected: str):

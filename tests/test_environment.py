@@ -18,6 +18,7 @@ import torch
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 from lessons_lib.course import REPOSITORY
 from lessons_lib.runner import NOTEBOOKS, find_lessons
@@ -70,6 +71,13 @@ def test_the_lock_pins_what_the_project_asks_for(name: str):
     versions = locked().get(name)
     assert versions, f"{name} is not locked: run make lock"
     assert all(DECLARED[name].specifier.contains(version) for version in versions)
+
+
+@pytest.mark.parametrize("name", DECLARED)
+def test_each_dependency_has_a_floor_that_make_floors_can_test(name: str):
+    floors = [Version(spec.version) for spec in DECLARED[name].specifier if spec.operator == ">="]
+    assert len(floors) == 1, f"{name}: say the lowest version that make floors has tested"
+    assert floors[0] <= min(Version(version) for version in locked()[name])
 
 
 def test_the_lock_names_no_server():
