@@ -1,7 +1,9 @@
 """The bridge to fastai: the course's weights and normalisation, batches in memory, clear words on bad pictures."""
 
+import gc
 import subprocess
 import sys
+import weakref
 
 import numpy as np
 import pytest
@@ -45,6 +47,19 @@ def test_a_backbone_gives_fresh_pretrained_copies(arch):
         torch.testing.assert_close(two.eval()(inputs), expected, atol=1e-4, rtol=1e-4)
         untrained = arch(pretrained=False).eval()(inputs)
     assert not torch.allclose(untrained, expected, atol=0.1)
+
+
+def test_a_backbone_that_nobody_uses_any_more_leaves_no_network_behind():
+    backbone()
+    entries = len(bridge.model_meta)
+    one, two = backbone(), backbone()
+    assert bridge.model_meta[one] == bridge.model_meta[two]
+    assert bridge.model_meta[one]["stats"] == (one.classifier.mean, one.classifier.std)
+    assert len(bridge.model_meta) == entries
+    networks = [weakref.ref(arch.classifier.model) for arch in (one, two)]
+    del one, two
+    gc.collect()
+    assert [network() for network in networks] == [None, None]
 
 
 def test_unknown_backbones_list_the_known():

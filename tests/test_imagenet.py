@@ -63,6 +63,69 @@ def test_damaged_or_missing_package_weights(tmp_path, monkeypatch):
         imagenet.load()
 
 
+def rearranged(change):
+    """What ``untrained`` gives where another version of timm has ``change`` in its network."""
+    real = imagenet.untrained
+
+    def build(*arguments):
+        model = real(*arguments)
+        change(model)
+        return model
+
+    return build
+
+
+def swap(first, second):
+    def change(model):
+        """Register two tensors of one layer in the opposite order."""
+        norm = model.get_submodule("blocks.3.0.bn1")
+        for kind in (norm._parameters, norm._buffers):
+            if first in kind:
+                kind[second], kind[first] = kind.pop(second), kind.pop(first)
+
+    return change
+
+
+def other_epsilon(model):
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.eps = 1e-5
+
+
+def other_activation(model):
+    for name, module in list(model.named_modules()):
+        if isinstance(module, torch.nn.ReLU6):
+            model.set_submodule(name, torch.nn.ReLU())
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (swap("weight", "bias"), r"another order .*blocks\.3\.0\.bn1\.bias.*install the version"),
+        (swap("running_mean", "running_var"), r"another order \(.*blocks\.3\.0\.bn1\.running_mean"),
+        (
+            lambda model: model.set_submodule("classifier", torch.nn.Identity()),
+            "another order .more or fewer",
+        ),
+        (lambda model: model.set_submodule("conv_stem", torch.nn.Conv2d(3, 32, 5, bias=False)), "conv_stem"),
+        (other_epsilon, "computes other answers"),
+        (other_activation, "computes other answers"),
+    ],
+)
+def test_another_version_of_timm_that_arranges_the_network_otherwise(monkeypatch, change, text):
+    monkeypatch.setattr(imagenet, "untrained", rearranged(change))
+    with pytest.raises(RuntimeError, match=rf"timm \S+ .*{text}"):
+        imagenet.load()
+
+
+def test_checking_the_weights_leaves_them_float32_to_the_bit(lite0):
+    saved = torch.load(imagenet._lite0_file(), weights_only=True)
+    assert all(
+        torch.equal(mine, its) and mine.dtype == its.dtype
+        for mine, its in zip(lite0.model.state_dict().values(), saved.values(), strict=True)
+    )
+
+
 def test_unknown_names():
     with pytest.raises(ValueError, match="efficientnet_lite0, resnet18"):
         imagenet.load("resnet19")

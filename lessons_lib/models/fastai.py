@@ -9,7 +9,7 @@ import copy
 import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -34,6 +34,8 @@ with warnings.catch_warnings():
 class Backbone:
     """An ImageNet network as fastai's ``arch``: a function that makes the network, pretrained or not.
 
+    Those of the same name are equal, so that fastai finds what :func:`backbone` told it without keeping a network.
+
     Attributes:
         classifier: the network and how to prepare pictures for it.
     """
@@ -47,6 +49,14 @@ class Backbone:
         )
         # faster on a processor
         return network.to(memory_format=torch.channels_last)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both are of the same name."""
+        return isinstance(other, Backbone) and other.classifier.name == self.classifier.name
+
+    def __hash__(self) -> int:
+        """The name's."""
+        return hash(self.classifier.name)
 
 
 def backbone(name: str = imagenet.OFFLINE) -> Backbone:
@@ -64,8 +74,10 @@ def backbone(name: str = imagenet.OFFLINE) -> Backbone:
     """
     arch = Backbone(imagenet.load(name))
     stats = arch.classifier.mean, arch.classifier.std
+    # fastai's table is never emptied, so the key must not hold the network
+    key = Backbone(replace(arch.classifier, model=nn.Identity()))
     # no cut: fastai cuts before the last child that holds a pooling layer
-    model_meta[arch] = {"cut": None, "split": default_split, "stats": stats}
+    model_meta[key] = {"cut": None, "split": default_split, "stats": stats}
     return arch
 
 

