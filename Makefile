@@ -53,13 +53,17 @@ course: $(INSTALLED) ## execute the lessons into build/course; PROFILE=full, LES
 refresh: $(INSTALLED) ## execute the lessons and store their outputs in notebooks/; LESSON=01
 	$(BIN)/python -m lessons_lib.runner refresh $(if $(LESSON),--lesson $(LESSON))
 
-# sources are copied, so that no gradebook comes to lie in the repository; nbgrader looks for alembic on the PATH
+# Sources are copied, so that no gradebook comes to lie in the repository; nbgrader looks for alembic on the PATH. The
+# folder goes through the environment, where no blank or quote takes it apart; not every shell expands COURSE=~/grading.
 COURSE ?= build/assignments
+export COURSE
 assignments: $(INSTALLED) ## build the release and the solution of the problem sets in build/assignments; COURSE=~/grading
-	mkdir -p $(COURSE)
-	cp -R notebooks/assignments/source notebooks/assignments/nbgrader_config.py $(COURSE)
-	cd $(COURSE) && PATH="$(abspath $(BIN)):$$PATH" nbgrader generate_assignment "*" --force
-	cd $(COURSE) && PATH="$(abspath $(BIN)):$$PATH" nbgrader generate_solution "*" --force
+	@set -e; PATH="$$PWD/$(BIN):$$PATH"; case "$$COURSE" in "~/"*) COURSE="$$HOME/$${COURSE#??}" ;; esac; set -x; \
+	mkdir -p "$$COURSE"; \
+	cp -R notebooks/assignments/source notebooks/assignments/nbgrader_config.py "$$COURSE"; \
+	cd "$$COURSE"; \
+	nbgrader generate_assignment "*" --force; \
+	nbgrader generate_solution "*" --force
 
 site: $(INSTALLED) ## write the lessons as they are stored, with search, as a website into build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict -f site/mkdocs.yml $(ARGS)

@@ -389,6 +389,29 @@ def clone(tmp_path: Path) -> Path:
 
 
 @needs_make
+@pytest.mark.parametrize("course", ["/my course", '/the teacher\'s  "$HOME"', "~/my grading"])
+def test_make_builds_the_problem_sets_in_a_folder_of_any_name(clone: Path, course: str):
+    home, repository = clone / "home", clone / "a clone's place"
+    for folder in (repository / ".venv" / "bin", repository / "notebooks" / "assignments" / "source", home):
+        folder.mkdir(parents=True)
+    shutil.copy(clone / "Makefile", repository)
+    (repository / "notebooks" / "assignments" / "nbgrader_config.py").touch()
+    stand_in = repository / ".venv" / "bin" / "nbgrader"
+    stand_in.write_text('#!/bin/sh\necho "$PWD: $*" >> "$HOME/calls"\n')
+    stand_in.chmod(0o755)
+    given = course if course.startswith("~") else f"{clone}{course}"
+    expected = Path(given.replace("~", str(home)))
+    arguments = ("--old-file=.venv/.installed", "assignments", f"COURSE={given.replace('$', '$$')}")
+    result = make(*arguments, folder=repository, HOME=str(home))
+    assert result.returncode == 0, result.stderr
+    assert sorted(path.name for path in expected.iterdir()) == ["nbgrader_config.py", "source"]
+    assert (home / "calls").read_text().splitlines() == [
+        f"{expected}: generate_assignment * --force",
+        f"{expected}: generate_solution * --force",
+    ]
+
+
+@needs_make
 def test_make_says_which_python_it_needs(clone: Path):
     result = make("install", "PYTHON=python2.7 no-such-python", folder=clone)
     assert result.returncode != 0
