@@ -95,11 +95,15 @@ def seed_everything(seed: int) -> None:
 
 
 def fast_bfloat16(device: torch.device) -> bool:
-    """Whether ``device`` multiplies bfloat16 matrices in hardware (AMX or AVX-512 BF16, or a GPU that says so)."""
+    """Whether ``device`` multiplies bfloat16 matrices in hardware (AMX or AVX-512 BF16, or a GPU that says so).
+
+    That is what it could do: held back by ``ONEDNN_MAX_CPU_ISA``, for one, it does not. Whether it pays, measure.
+    """
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device.type == "cpu" and platform.machine() in {"x86_64", "AMD64"}:
-        return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    if device.type == "cpu":
+        known = torch.cpu.get_capabilities()
+        return bool(known.get("amx_bf16") or known.get("avx512_bf16"))
     return False
 
 

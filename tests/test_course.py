@@ -55,14 +55,15 @@ def test_full_takes_an_accelerator_if_there_is_one(monkeypatch):
 
 def test_bfloat16_follows_the_hardware(monkeypatch):
     cpu = torch.device("cpu")
-    monkeypatch.setattr(course.platform, "machine", lambda: "x86_64")
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
-    assert not course.fast_bfloat16(cpu)
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
-    assert course.fast_bfloat16(cpu)
-    monkeypatch.setattr(course.platform, "machine", lambda: "arm64")
-    assert not course.fast_bfloat16(cpu)
+    for known, expected in (
+        ({"architecture": "x86_64", "avx512_bf16": False, "amx_bf16": False}, False),
+        ({"architecture": "x86_64", "avx512_bf16": True, "amx_bf16": False}, True),
+        ({"architecture": "x86_64", "avx512_bf16": False, "amx_bf16": True}, True),
+        ({"architecture": "aarch64", "bf16": True}, False),
+        ({}, False),
+    ):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda known=known: known)
+        assert course.fast_bfloat16(cpu) is expected
     assert not course.fast_bfloat16(torch.device("mps"))
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: not including_emulation)
     assert course.fast_bfloat16(torch.device("cuda"))
