@@ -1,5 +1,6 @@
 """Every way of sweeping gives what running the network on each patched picture gives."""
 
+import copy
 import re
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ from lessons_lib.methods.occlusion import adaptive as adaptive_module
 from lessons_lib.methods.occlusion import occluder as occluder_module
 from lessons_lib.methods.occlusion import sweep as sweep_module
 from lessons_lib.methods.occlusion.sweep import starts
+from lessons_lib.methods.occlusion.ways import Race
 from lessons_lib.models.small_cnn import SmallCNN
 from tests.test_activations import hook_count
 
@@ -117,8 +119,11 @@ def test_exact_is_the_naive_loop(build, size, patch, stride, placement, dtype):
     assert expected.shape[1:] == result.predicted.shape
     close = 1e-7 if dtype == torch.float64 else 1e-5  # the map itself is float32
     torch.testing.assert_close(result.probabilities.to(dtype), expected[list(targets)], atol=close, rtol=0)
-    assert torch.equal(result.predicted, expected.argmax(0))
-    assert result.kept == (expected.argmax(0) == result.clean_class).sum()
+    first, second = expected.topk(2, dim=0).values
+    clear = first - second > 2 * close  # where rounding cannot change the answer
+    assert torch.equal(result.predicted[clear], expected.argmax(0)[clear])
+    assert clear.double().mean() > 0.9
+    assert result.kept == (result.predicted == result.clean_class).sum()
     assert result.complete
     assert (result.way, result.error) == ("exact", 0)
 
@@ -153,16 +158,41 @@ def test_fillings_are_what_their_names_say():
     assert torch.allclose(filling(flat, "blur", 4), flat)
 
 
-def test_captums_map_from_ours(small):
+def captums(model, image, patch, stride, target):
+    """What captum's ``Occlusion`` says of probabilities; the same in each channel."""
     captum = pytest.importorskip("captum.attr")
-    image, patch, stride = picture(32, 32), 8, 4
-    result = occlude(small, image, 5, patch=patch, stride=stride, placement="inside", progress=False)
-    theirs = captum.Occlusion(lambda inputs: small(inputs).softmax(1)).attribute(
-        image[None], sliding_window_shapes=(3, patch, patch), strides=(3, stride, stride), target=5
+    found = captum.Occlusion(lambda inputs: model(inputs).softmax(1)).attribute(
+        image[None], sliding_window_shapes=(3, patch, patch), strides=(3, stride, stride), target=target
     )
-    assert theirs.std() > 1e-4
-    for channel in theirs[0]:
-        torch.testing.assert_close(result.attribution(), channel.float(), atol=1e-6, rtol=0)
+    assert found.std() > 1e-4
+    assert torch.equal(found[0, 0], found[0, 2])
+    return found[0, 0].float()
+
+
+@pytest.mark.parametrize(("patch", "stride"), [(8, 4), (5, 3), (8, 8)])
+def test_captums_map_from_ours(small, patch, stride):
+    image = picture(32, 32)
+    result = occlude(small, image, 5, patch=patch, stride=stride, placement="inside", progress=False)
+    theirs = captums(small, image, patch, stride, 5)
+    torch.testing.assert_close(result.attribution(), theirs, atol=1e-6, rtol=0)
+
+
+def test_captums_map_differs_where_the_stride_does_not_divide(small):
+    image, patch, stride = picture(32, 32), 8, 5
+    ours = occlude(small, image, 5, patch=patch, stride=stride, placement="inside", progress=False)
+    assert ours.tops.tolist() == [0, 5, 10, 15, 20, 24]
+    drops, counts = torch.zeros(32, 32, dtype=torch.float64), torch.zeros(32, 32)
+    for top in range(0, 26, stride):  # captum's last patch begins at 25 and stands out of the picture
+        for left in range(0, 26, stride):
+            patched, window = image.clone(), (slice(top, top + patch), slice(left, left + patch))
+            patched[:, *window] = 0
+            with torch.no_grad():
+                before, after = small(torch.stack([image, patched])).softmax(1)[:, 5]
+            drops[window] += before - after
+            counts[window] += 1
+    theirs = captums(small, image, patch, stride, 5)
+    torch.testing.assert_close(theirs, (drops / counts).float(), atol=1e-6, rtol=0)
+    assert (theirs - ours.attribution()).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("incremental", [True, False])
@@ -177,17 +207,17 @@ def test_total_activation_of_a_layer(small, incremental):
         patched[:, top:bottom, left:right] = 0
         with torch.no_grad():
             maps = small.block3(small.block2(small.block1(patched[None])))
-        torch.testing.assert_close(found, maps.sum((2, 3))[0].float(), rtol=1e-5, atol=1e-3)
+        torch.testing.assert_close(found, maps.sum((2, 3))[0], rtol=1e-9, atol=1e-9)
 
 
 def test_activation_of_a_residual_layer(resnet):
-    image = picture(64, 64, torch.float32)
-    result = occlude(resnet, image, 0, patch=20, stride=24, layer="layer2", progress=False)
+    image, network = picture(64, 64), copy.deepcopy(resnet).double()
+    result = occlude(network, image, 0, patch=20, stride=24, layer="layer2", progress=False)
     assert result.note == "incremental"
-    whole = Occluder(resnet, image, layer="layer2", incremental=False)
+    whole = Occluder(network, image, layer="layer2", incremental=False)
     box = torch.tensor([[0, 14, 10, 34]])
     expected = whole(box, torch.zeros_like(image))[1][0, result.channels[0]]
-    torch.testing.assert_close(result.activations[0, 0, 1], expected, rtol=1e-4, atol=1e-2)
+    torch.testing.assert_close(result.activations[0, 0, 1], expected.float())
 
 
 def test_strongest_channel_is_the_default(small):
@@ -271,7 +301,7 @@ def test_leaves_no_trace():
 
 def interrupted_after(calls, monkeypatch):
     """Make the occluder answer ``calls`` times and then be interrupted."""
-    run, count = Occluder.__call__, [0]
+    run, count = Occluder.run, [0]
 
     def call(self, *args):
         count[0] += 1
@@ -279,16 +309,22 @@ def interrupted_after(calls, monkeypatch):
             raise KeyboardInterrupt
         return run(self, *args)
 
-    monkeypatch.setattr(Occluder, "__call__", call)
+    monkeypatch.setattr(Occluder, "run", call)
     return count
 
 
-@pytest.mark.parametrize(("way", "calls"), [("exact", 3), ("fast", 20), ("adaptive", 20)])
+def rigged(monkeypatch, winner, many=100):
+    """Let ``winner`` be the fastest way wherever it is allowed, and let that be tried in small sweeps too."""
+    monkeypatch.setattr(sweep_module, "fast_bfloat16", lambda device: True)
+    monkeypatch.setattr(sweep_module, "_MANY", many)
+    monkeypatch.setattr(Race, "fastest", lambda self, allowed: winner if winner in allowed else "plain")
+
+
+@pytest.mark.parametrize(("way", "calls"), [("exact", 10), ("fast", 18), ("adaptive", 20)])
 def test_interrupt_and_go_on(small, monkeypatch, way, calls, capsys):
     image, options = picture(32, 32).float(), {"patch": 8, "stride": 2, "layer": "block2", "progress": False}
-    model = SmallCNN()
-    model.load_state_dict(small.state_dict())
-    monkeypatch.setattr(sweep_module, "fast_bfloat16", lambda device: True)
+    model = copy.deepcopy(small).float()
+    rigged(monkeypatch, "bfloat16")
     whole = occlude(model, image, (1, 2), way=way, **options)
     with monkeypatch.context() as patched:
         interrupted_after(calls, patched)
@@ -306,31 +342,83 @@ def test_interrupt_and_go_on(small, monkeypatch, way, calls, capsys):
         count = interrupted_after(10**9, patched)
         rest = occlude(model, image, (1, 2), way=way, resume=part, **options)
     assert rest.complete
-    torch.testing.assert_close(rest.probabilities, whole.probabilities)
-    torch.testing.assert_close(rest.activations, whole.activations)
-    assert torch.equal(rest.predicted, whole.predicted)
+    assert (rest.way, whole.way) == (way, way)
+    close = 1e-5 if way == "exact" else sweep_module.FAST.most  # other batches are rounded otherwise
+    torch.testing.assert_close(rest.probabilities, whole.probabilities, atol=close, rtol=0)
+    torch.testing.assert_close(
+        rest.activations, whole.activations, atol=0, rtol=1e-4 if way == "exact" else 0.02
+    )
     assert count[0] > 0
     assert rest.seconds > part.seconds
     assert occlude(model, image, (1, 2), way=way, resume=rest, **options) is rest
     assert not part.complete, "the unfinished map is not written into"
 
 
-def test_resume_refuses_another_sweep(small, monkeypatch):
-    image = picture(32, 32)
+def test_what_was_rounded_stays_so_when_it_is_resumed_exactly(small, monkeypatch):
+    model, image = copy.deepcopy(small).float(), picture(32, 32).float()
+    rigged(monkeypatch, "bfloat16")
     with monkeypatch.context() as patched:
+        interrupted_after(22, patched)
+        part = occlude(model, image, 1, patch=8, stride=2, way="fast", progress=False)
+    assert part.way == "fast"
+    rest = occlude(model, image, 1, patch=8, stride=2, resume=part, progress=False)
+    assert rest.complete
+    assert (rest.way, rest.error) == ("fast", part.error)
+
+
+@pytest.fixture(scope="module")
+def unfinished(small):
+    with pytest.MonkeyPatch.context() as patched:
         interrupted_after(3, patched)
-        part = occlude(small, image, 1, patch=8, stride=2, progress=False)
-    for changed in (
+        return occlude(small, picture(32, 32), 1, patch=8, stride=2, layer="block1", progress=False)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
         {"patch": 10},
         {"stride": 3},
         {"fill": "blur"},
         {"targets": 2},
-        {"image": image.flip(2)},
-        {"layer": "block1"},
+        {"image": picture(32, 32).flip(2)},
+        {"layer": None},
+        {"layer": "block2"},
+        {"channels": (0, 1)},
+    ],
+    ids=str,
+)
+def test_resume_refuses_another_sweep(small, unfinished, changed):
+    request = {"image": picture(32, 32), "targets": 1, "patch": 8, "stride": 2, "layer": "block1"} | changed
+    with pytest.raises(ValueError, match="the map to resume"):
+        occlude(small, resume=unfinished, progress=False, **request)
+
+
+def saturated(model):
+    """``model``, sure of everything: a change of the picture or of its weights changes no probability."""
+    model = copy.deepcopy(model)
+    with torch.no_grad():
+        last = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
+        last.weight.mul_(1e-6)
+        last.bias.copy_(torch.tensor([0.0, 50.0, *[0.0] * 8]))
+    return model
+
+
+def test_resume_refuses_another_picture_or_network_that_is_as_sure(small, monkeypatch):
+    model, image, request = saturated(small), picture(32, 32), {"patch": 8, "stride": 2, "progress": False}
+    with monkeypatch.context() as patched:
+        interrupted_after(3, patched)
+        part = occlude(model, image, 1, **request)
+    other = copy.deepcopy(model)
+    next(other.parameters()).data[0, 0, 0, 0] += 1e-3
+    for network, shown, message in (
+        (model, image + 1e-3, "its image differ"),
+        (other, image, "another network, or to other weights"),
     ):
-        request = {"image": image, "targets": 1, "patch": 8, "stride": 2} | changed
-        with pytest.raises(ValueError, match="the map to resume"):
-            occlude(small, resume=part, progress=False, **request)
+        again = occlude(network, shown, 1, **request)
+        assert torch.allclose(again.clean_probabilities, part.clean_probabilities, atol=1e-9)
+        with pytest.raises(ValueError, match=message):
+            occlude(network, shown, 1, resume=part, **request)
+    assert occlude(copy.deepcopy(model), image.clone(), 1, resume=part, **request).complete
 
 
 def test_progress_counts_to_the_true_total(small, capsys, monkeypatch):
@@ -343,7 +431,7 @@ def test_progress_counts_to_the_true_total(small, capsys, monkeypatch):
 
 
 def test_fast_is_close_and_says_how_close(resnet, monkeypatch):
-    monkeypatch.setattr(sweep_module, "fast_bfloat16", lambda device: True)
+    rigged(monkeypatch, "bfloat16", many=64)
     loose = replace(sweep_module.FAST, classes=0.1)  # a random network has near ties
     monkeypatch.setattr(sweep_module, "FAST", loose)
     image = picture(64, 64, torch.float32)
@@ -356,21 +444,124 @@ def test_fast_is_close_and_says_how_close(resnet, monkeypatch):
     assert 0.2 < fast.error / off.mean() < 5
 
 
-@pytest.mark.parametrize("why", ["not in hardware", "too far off", "other classes"])
-def test_fast_falls_back_and_says_so(small, monkeypatch, why):
-    image = picture(32, 32).float()
-    model = SmallCNN()
-    model.load_state_dict(small.state_dict())
-    monkeypatch.setattr(sweep_module, "fast_bfloat16", lambda device: why != "not in hardware")
+@pytest.mark.parametrize(
+    ("why", "message"),
+    [
+        ("not in hardware", "float32: this machine does not multiply bfloat16 in hardware"),
+        ("too far off", "float32, because bfloat16 is not exact enough here: on 32 positions"),
+        ("other classes", "float32, because bfloat16 is not exact enough here: on 32 positions"),
+        ("slower", r"plain, the fastest here \(ms a patch, tried: plain \d+\.\d\d, bfloat16 \d+\.\d\d\)"),
+        ("too few", "float32: for fewer than 257 positions it does not pay to try bfloat16"),
+    ],
+)
+def test_fast_falls_back_and_says_so(small, monkeypatch, why, message):
+    image, model = picture(32, 32).float(), copy.deepcopy(small).float()
+    rigged(monkeypatch, "plain" if why == "slower" else "bfloat16", many=257 if why == "too few" else 100)
+    if why == "not in hardware":
+        monkeypatch.setattr(sweep_module, "fast_bfloat16", lambda device: False)
     if why == "too far off":
         monkeypatch.setattr(sweep_module, "FAST", replace(sweep_module.FAST, most=1e-9))
     if why == "other classes":
         monkeypatch.setattr(sweep_module, "FAST", replace(sweep_module.FAST, classes=-0.1))
-    exact = occlude(model, image, 4, patch=8, stride=8, progress=False)
-    fast = occlude(model, image, 4, patch=8, stride=8, way="fast", progress=False)
-    assert torch.equal(fast.probabilities, exact.probabilities)
+    fast = occlude(model, image, 4, patch=8, stride=2, way="fast", progress=False)
+    monkeypatch.setattr(Race, "fastest", lambda self, allowed: "plain")
+    exact = occlude(model, image, 4, patch=8, stride=2, progress=False)
+    torch.testing.assert_close(fast.probabilities, exact.probabilities, atol=1e-5, rtol=0)
     assert (fast.way, fast.error) == ("exact", 0)
-    assert "float32" in fast.note
+    assert re.search(message, fast.note), fast.note
+
+
+# ---------------------------------------------------------------- the fastest way
+
+
+class Wide(nn.Module):
+    """Two 3×3 convolutions with channels enough for Winograd's way."""
+
+    def __init__(self):
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 128, 5, 2, 2), nn.ReLU(), nn.Conv2d(128, 128, 3, padding=1), nn.ReLU(),
+            nn.Conv2d(128, 128, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(),
+        )  # fmt: skip
+        self.head = nn.Linear(512, 4)
+
+    def forward(self, inputs):
+        return self.head(self.features(inputs))
+
+
+@pytest.mark.parametrize("winner", ["plain", "Winograd", "bfloat16"])
+@pytest.mark.parametrize("way", ["exact", "fast"])
+def test_the_winner_computes_the_rest_and_changes_nothing(monkeypatch, winner, way):
+    torch.manual_seed(0)
+    image = picture(48, 48, torch.float32)
+    model = scrambled(Wide(), image)
+    monkeypatch.setattr(sweep_module, "FAST", replace(sweep_module.FAST, classes=1.0))
+    rigged(monkeypatch, winner)
+    ran = []
+    run = Occluder.run
+    monkeypatch.setattr(Occluder, "run", lambda self, *a: ran.append(self) or run(self, *a))
+    result = occlude(model, image, (0, 1), patch=12, stride=2, way=way, progress=False)
+    last = ran[-1]
+    rounded = way == "fast" and winner == "bfloat16"
+    assert (last.bfloat16, last.winograd) == (rounded, winner == "Winograd")
+    assert last.plan.many
+    assert result.way == ("fast" if rounded else "exact")
+    assert (result.error > 0) == rounded
+    chosen = winner if rounded or winner != "bfloat16" else "plain"
+    assert re.search(rf"{chosen}, the fastest here \(ms a patch, tried: plain", result.note), result.note
+    assert ("bfloat16" in result.note) == (way == "fast"), "precision is never chosen by the clock in exact"
+    exact = model.double()
+    expected = naive(exact, image.double(), 12, 2, torch.zeros_like(image).double())[:2]
+    close = sweep_module.FAST.most if rounded else 1e-5
+    torch.testing.assert_close(result.probabilities.double(), expected, atol=close, rtol=0)
+
+
+def test_winograd_is_not_taken_where_it_is_not_exact_enough(monkeypatch):
+    torch.manual_seed(0)
+    image = picture(48, 48, torch.float32)
+    rigged(monkeypatch, "Winograd")
+    monkeypatch.setattr(sweep_module, "_SPARE", 0.0)
+    result = occlude(scrambled(Wide(), image), image, 0, patch=12, stride=2, progress=False)
+    assert "plain, the fastest here" in result.note
+    assert "Winograd is not exact enough" in result.note
+
+
+def timed(monkeypatch, seconds):
+    """A race between ways whose calls take these times, one after the other."""
+    now = [0.0]
+    monkeypatch.setattr("lessons_lib.methods.occlusion.ways.time.perf_counter", lambda: now[0])
+
+    def way(name):
+        times = iter(seconds[name])
+
+        def call(work):
+            now[0] += next(times)
+            return name, work
+
+        return call
+
+    race = Race({name: way(name) for name in seconds})
+    for number in range(len(seconds["plain"])):
+        assert race.run(number) == {name: (name, number) for name in seconds}
+    return race
+
+
+def test_a_race_is_not_lost_by_slow_first_calls_or_a_disturbance(monkeypatch):
+    race = timed(
+        monkeypatch,
+        {"plain": [0.1, 1.0, 1.1, 1.0], "quick": [9.0, 5.0, 0.7, 3.0], "quickest": [0.1, 5.0, 0.5, 0.5]},
+    )
+    assert race.least == pytest.approx({"plain": 1.0, "quick": 0.7, "quickest": 0.5})
+    assert race.fastest(["plain", "quick"]) == "quick"
+    assert race.fastest(["plain", "quick", "quickest"]) == "quickest"
+
+
+def test_ways_take_turns_at_being_first():
+    order = []
+    race = Race({name: lambda name=name: order.append(name) for name in ("a", "b")})
+    for _ in range(3):
+        race.run()
+    assert "".join(order) == "abbaab"
 
 
 class Flat(nn.Module):
@@ -406,7 +597,7 @@ def test_adaptive_interpolates_what_is_smooth(monkeypatch):
     assert result.computed.sum() < 0.1 * result.positions
     assert off.mean() < 0.002
     assert off.mean() / 3 < result.error < 3 * off.mean()
-    assert (off[0][result.computed] < 1e-6).all()
+    assert (off[0][result.computed] < 1e-5).all()
     assert result.complete
     assert "positions held out" in result.note
 
@@ -443,9 +634,14 @@ def test_adaptive_on_a_flat_map_and_a_tiny_one(small, monkeypatch):
         ({"image": torch.zeros(3, 32, 32)}, TypeError, "float32"),
         ({"image": torch.zeros(1, 3, 32, 32).double()}, ValueError, r"\(C, H, W\)"),
         ({"image": torch.full((3, 32, 32), torch.nan).double()}, ValueError, "NaN"),
+        ({"image": torch.full((3, 32, 32), -torch.inf).double()}, ValueError, "infinity"),
+        ({"fill": torch.nan}, ValueError, "filling holds NaN"),
+        ({"fill": torch.tensor([0, torch.inf, 0])}, ValueError, "filling holds NaN or infinity"),
+        ({"fill": [0.0, 0.0, 0.0]}, ValueError, "numbers and tensors"),
         ({"targets": 10}, ValueError, "0–9"),
         ({"targets": -1}, ValueError, "0–9"),
-        ({"targets": ()}, ValueError, "0–9"),
+        ({"targets": ()}, TypeError, "whole number"),
+        ({"targets": 1.0}, TypeError, "whole number"),
         ({"patch": 33}, ValueError, "1–32"),
         ({"patch": 0}, ValueError, "1–32"),
         ({"stride": 0}, ValueError, "stride"),

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from lessons_lib.data import photos
 from lessons_lib.data.pictures import to_input
 from lessons_lib.methods.occlusion import Occluder, filling, occlude
-from lessons_lib.methods.occlusion.sweep import FAST, Sweep, blank_map
+from lessons_lib.methods.occlusion.sweep import Sweep, blank_map
+from lessons_lib.methods.occlusion.ways import FAST
 from lessons_lib.models import imagenet
 from tests.bench import Skipped, Timing, benchmark, seconds
 
@@ -56,7 +57,7 @@ class Sample:
     """Whole tiles at random places of a sweep of every pixel, the border included.
 
     Attributes:
-        set_up: seconds until the first patch can run, the check of bfloat16 included.
+        set_up: seconds until the rest of the sweep can run, the check of bfloat16 and the trial of ways included.
         sweep: the sweep.
         wanted: the positions, bool (rows, columns).
         work: multiply-adds for one position, on average.
@@ -69,14 +70,15 @@ class Sample:
         self.sweep = Sweep(occluder, blank)
         if fast:
             self.sweep.try_bfloat16(FAST)
-            if not self.sweep.occluder.bfloat16:
-                raise Skipped("; ".join(self.sweep.notes))
-        plan = self.sweep.occluder.plan
-        assert plan is not None
         every = torch.ones(SIZE, SIZE, dtype=torch.bool)
         self.sweep.tile = self.sweep.choose_tile(every)
         batches = list(self.sweep.batches(every))
+        self.sweep.race(batches)
         self.set_up = time.perf_counter() - began
+        if fast and not self.sweep.occluder.bfloat16:
+            raise Skipped("; ".join(self.sweep.notes))
+        plan = self.sweep.occluder.plan
+        assert plan is not None
         self.wanted = torch.zeros(SIZE, SIZE, dtype=torch.bool)
         self.work, self.count = 0.0, 0
         for index in torch.randperm(len(batches), generator=torch.Generator().manual_seed(0)).tolist():
@@ -120,9 +122,9 @@ def on_resnet18(peer: Callable[[], object], peer_positions: int, name: str, *, f
         peer_s * POSITIONS,
         f"ResNet-18, {SIZE}×{SIZE}, patch {PATCH}, stride 1, scaled to {POSITIONS:,} positions; ours "
         f"{ours_s * 1e3:.2f} ms a position ({sample.count:,} in tiles at random places) after {sample.set_up:.1f} s of "
-        f"setting up; by their definition its convolutions are {sample.work / 1e6:.0f} million multiply-adds, for "
-        f"which a plain matrix product of {rate / 1e9:,.0f} GFLOP/s would take {2e3 * sample.work / rate:.2f} ms; peer "
-        f"{peer_s * 1e3:.1f} ms ({peer_positions})",
+        f"setting up ({sample.sweep.notes[-1]}); by their definition its convolutions are {sample.work / 1e6:.0f} "
+        f"million multiply-adds, for which a plain matrix product of {rate / 1e9:,.0f} GFLOP/s would take "
+        f"{2e3 * sample.work / rate:.2f} ms; peer {peer_s * 1e3:.1f} ms ({peer_positions})",
     )
 
 
@@ -155,6 +157,21 @@ def against_captum(*, fast: bool) -> Timing:
     attribute, best = captum_at_its_best()
     side = (SIZE - PATCH) // CAPTUM_STRIDE + 1
     return on_resnet18(attribute, side * side, f"captum, {best} patches at a time", fast=fast)
+
+
+@benchmark("occlusion-fast-vs-exact")
+def fast_against_exact() -> Timing:
+    """The same positions in the fast way against the exact one."""
+    fast, exact = (Sample(resnet18(), cat(), 0, fast=fast) for fast in (True, False))
+    ours_s, peer_s = (s / fast.count for s in duel(fast.run, exact.run))
+    return Timing(
+        fast.set_up + ours_s * POSITIONS,
+        "exact",
+        exact.set_up + peer_s * POSITIONS,
+        f"ResNet-18, {SIZE}×{SIZE}, patch {PATCH}, stride 1, scaled to {POSITIONS:,} positions from {fast.count:,} in "
+        f"tiles at random places; ours {ours_s * 1e3:.2f} ms a position after {fast.set_up:.1f} s of setting up "
+        f"({fast.sweep.notes[-1]}); peer {peer_s * 1e3:.2f} ms after {exact.set_up:.1f} s ({exact.sweep.notes[-1]})",
+    )
 
 
 benchmark("occlusion-exact-vs-lecture")(partial(against_lecture, fast=False))

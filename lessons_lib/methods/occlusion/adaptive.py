@@ -9,15 +9,15 @@ would have done. Cells where that was worst are divided until the mean error is 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from scipy.interpolate import LinearNDInterpolator
 from scipy.ndimage import distance_transform_edt, gaussian_filter
+from torch import Tensor
 
-if TYPE_CHECKING:
-    from lessons_lib.methods.occlusion.sweep import Sweep
+from lessons_lib.methods.occlusion.maps import OcclusionMap
 
 TARGET = 0.0085  # expected mean |Δp| at which to stop
 HELD_OUT = 48  # positions that measure the error of the interpolation afterwards
@@ -26,41 +26,50 @@ _LEFT = (0.75, 0.62)
 _GAIN = 0.85  # what a round leaves of the error of a rough map; a smooth one gains more
 
 
-def refine(sweep: Sweep) -> None:
-    """Complete ``sweep.map``: compute what must be computed, interpolate the rest, measure the error."""
-    shape = tuple(sweep.map.predicted.shape)
+def typical(known: OcclusionMap) -> Tensor:
+    """Positions as far apart as most of those that :func:`refine` will ask for at a time, bool (R, C)."""
+    return torch.from_numpy(_lattice(tuple(known.predicted.shape), _first_spacing(known), 2))
+
+
+def refine(known: OcclusionMap, compute: Callable[[Tensor], None]) -> tuple[float, list[str]]:
+    """Complete a map: have computed what must be computed, interpolate the rest, measure the error.
+
+    Args:
+        known: the map, written into.
+        compute: fills in those of some positions, bool (R, C), that are not computed yet.
+
+    Returns:
+        The mean |Δ probability| of the first target against computing every position, and sentences on it.
+    """
+    shape = tuple(known.predicted.shape)
     generator = torch.Generator().manual_seed(0)
     held_out = np.zeros(shape, dtype=bool)
     held_out.flat[torch.randperm(held_out.size, generator=generator)[:HELD_OUT].numpy()] = True
-    spacing = _first_spacing(sweep)
-    sweep.bar.total = int(sweep.map.computed.sum())
-    sweep.tile = sweep.choose_tile(torch.from_numpy(_lattice(shape, spacing, 2)))
+    spacing = _first_spacing(known)
     used = _lattice(shape, spacing, 0)  # the others that are known do not take part
     fresh = _lattice(shape, spacing, 1) & ~used
-    _compute(sweep, used | fresh | held_out)
+    compute(torch.from_numpy(used | fresh | held_out))
     expected = np.full(shape, np.inf)
     divided = np.ones(shape, dtype=bool)
     for level in range(1, 2 * spacing.bit_length() - 1):
         if level > 1:
             divided = expected > _threshold(expected)
             fresh = _lattice(shape, spacing, level) & ~used & divided
-            _compute(sweep, fresh)
+            compute(torch.from_numpy(fresh))
         if not fresh.any():
             break
-        off = np.abs(_values(sweep, fresh) - _interpolate(sweep, used, fresh))[: len(sweep.map.targets)].max(
-            0
-        )
+        off = np.abs(_values(known, fresh) - _interpolate(known, used, fresh))[: len(known.targets)].max(0)
         around = _local_mean(off, fresh, 1.5 * spacing / 2 ** (level / 2))
         expected = np.where(divided, _LEFT[level % 2] * around, expected)
         used |= fresh
-    _finish(sweep, used, held_out & ~used)
+    return _finish(known, used, held_out & ~used)
 
 
-def _first_spacing(sweep: Sweep) -> int:
+def _first_spacing(known: OcclusionMap) -> int:
     """Positions between those of the first lattice: a power of two, at most half a patch apart."""
-    tops = sweep.map.tops
+    tops = known.tops
     stride = int(tops.diff().max()) if len(tops) > 1 else 1
-    most = max(1, min(sweep.map.patch // (2 * stride), *sweep.map.predicted.shape))
+    most = max(1, min(known.patch // (2 * stride), *known.predicted.shape))
     return 1 << (most.bit_length() - 1)
 
 
@@ -89,22 +98,14 @@ def _threshold(expected: np.ndarray) -> float:
     return max(float(worst[count]), TARGET) if count < worst.size else TARGET
 
 
-def _compute(sweep: Sweep, wanted: np.ndarray) -> None:
-    """Compute those of ``wanted`` that are not known yet."""
-    missing = torch.from_numpy(wanted) & ~sweep.map.computed
-    sweep.bar.total += int(missing.sum())
-    sweep.bar.refresh()
-    sweep.compute(missing)
-
-
-def _values(sweep: Sweep, where: np.ndarray) -> np.ndarray:
+def _values(known: OcclusionMap, where: np.ndarray) -> np.ndarray:
     """Probabilities, then activations, at some positions: shape (T + K, N)."""
-    return torch.cat([sweep.map.probabilities, sweep.map.activations]).double().numpy()[:, where]
+    return torch.cat([known.probabilities, known.activations]).double().numpy()[:, where]
 
 
-def _interpolate(sweep: Sweep, used: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+def _interpolate(known: OcclusionMap, used: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """Values at ``wanted`` from those at ``used``, linear in triangles; shape (T + K, N)."""
-    values = _values(sweep, used).T
+    values = _values(known, used).T
     if min(used.shape) > 1:
         return LinearNDInterpolator(np.argwhere(used), values)(np.argwhere(wanted)).T
     along = int(used.shape[1] > 1)  # a single row or column
@@ -120,17 +121,17 @@ def _local_mean(values: np.ndarray, where: np.ndarray, radius: float) -> np.ndar
     return np.where(weight > 1e-9, total / np.maximum(weight, 1e-9), values.mean())
 
 
-def _finish(sweep: Sweep, used: np.ndarray, held_out: np.ndarray) -> None:
+def _finish(known: OcclusionMap, used: np.ndarray, held_out: np.ndarray) -> tuple[float, list[str]]:
     """Fill in what was not computed, and compare the positions held out with the truth."""
-    known = sweep.map
     count = len(known.targets)
     guess = torch.full((count + len(known.channels), *used.shape), torch.nan)
-    guess[:, ~used] = torch.from_numpy(_interpolate(sweep, used, ~used)).float()
+    guess[:, ~used] = torch.from_numpy(_interpolate(known, used, ~used)).float()
     guess[:count].clamp_(0, 1)
+    error, notes = 0.0, []
     if held_out.any():
         off = (guess[0] - known.probabilities[0])[held_out].abs()
-        sweep.error += off.mean().item() * (1 - used.mean())
-        sweep.notes.append(
+        error = off.mean().item() * (1 - float(used.mean()))
+        notes.append(
             f"at {len(off)} positions held out |Δp| {off.mean():.4f} on average, {off.max():.4f} at most"
         )
     guessed = ~known.computed
@@ -139,4 +140,5 @@ def _finish(sweep: Sweep, used: np.ndarray, held_out: np.ndarray) -> None:
     nearest = distance_transform_edt(guessed.numpy(), return_distances=False, return_indices=True)
     known.predicted[guessed] = known.predicted[tuple(torch.from_numpy(nearest).long())][guessed]
     count = int(known.computed.sum())
-    sweep.notes.append(f"{count:,} of {known.positions:,} positions computed, the others interpolated")
+    notes.append(f"{count:,} of {known.positions:,} positions computed, the others interpolated")
+    return error, notes

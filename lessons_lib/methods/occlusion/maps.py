@@ -25,7 +25,10 @@ class OcclusionMap:
             clips the patch.
         lefts: likewise the first pixel column for the C columns.
         patch: side of the patch in pixels, before clipping.
+        image: the picture as the network's input, shape (C, H, W).
         filled: the picture that showed through the patch, shape (C, H, W).
+        layer: the layer of ``channels``, if one was asked for.
+        weights: stands for the network's weights, see :func:`lessons_lib.methods.occlusion.occluder.weights_of`.
         computed: where the network really ran, bool (R, C); elsewhere *adaptive* interpolated.
         clean_probabilities: of all classes without a patch, shape (classes,).
         clean_activations: total activation of ``channels`` without a patch, shape (K,).
@@ -44,7 +47,10 @@ class OcclusionMap:
     tops: Tensor
     lefts: Tensor
     patch: int
+    image: Tensor
     filled: Tensor
+    layer: str | None
+    weights: int
     computed: Tensor
     clean_probabilities: Tensor
     clean_activations: Tensor
@@ -92,7 +98,8 @@ class OcclusionMap:
     def attribution(self, target: int | None = None) -> Tensor:
         """For each pixel the mean drop over the patches that cover it, shape (H, W); 0 where none does.
 
-        This is what captum's ``Occlusion`` returns for patches inside the picture.
+        With placement "inside" and a stride that divides (side − patch) this is what captum's ``Occlusion`` returns;
+        otherwise captum lets the last patch stand out of the picture, ours is moved back until it touches the border.
 
         Raises:
             ValueError: if the class was not a target, or the map is not complete.

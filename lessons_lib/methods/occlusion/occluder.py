@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from functools import cached_property
+from collections.abc import Hashable
+from dataclasses import dataclass
+from numbers import Real
 from typing import Literal, get_args
 
 import torch
@@ -11,14 +13,28 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
 from lessons_lib.methods.activations import recording
-from lessons_lib.methods.occlusion.plan import CannotPlanError, Plan, Recording, Region, make_plan, record
+from lessons_lib.methods.occlusion.plan import (
+    CannotPlanError,
+    Plan,
+    Recording,
+    Region,
+    make_plan,
+    precise,
+    record,
+    totals,
+)
+from lessons_lib.networks import logits_of, network_input, uncompiled
 from lessons_lib.training import evaluating
 
 Fill = Literal["zero", "black", "grey", "mean", "blur"]
 
 BATCH = {"cpu": 32}  # patches at a time: on a processor more run no faster, and this bounds the memory
 _LARGE_BATCH = 256  # on any accelerator
-CLOSE = 1e-5  # how near to the network's own probabilities the incremental ones must be
+CLOSE = (
+    1e-5  # how near to the network's own probabilities the incremental ones must be, where they are compared
+)
+_ALIKE = 1e-4  # and logits and activations, relative to the largest
+_WHOLE_NUMBERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes
 
 
 def filling(image: Tensor, fill: Fill | float | Tensor, patch: int, *, black: Tensor | float = -1.0,
@@ -38,20 +54,30 @@ def filling(image: Tensor, fill: Fill | float | Tensor, patch: int, *, black: Te
         Shape (C, H, W), of the picture's dtype.
 
     Raises:
-        ValueError: for another name or shape.
+        ValueError: for another name or shape, NaN or infinity.
     """
+    filled = _filling(image.detach(), fill, patch, black, white)
+    if not torch.isfinite(filled).all():
+        raise ValueError("the filling holds NaN or infinity")
+    return filled
+
+
+def _filling(
+    image: Tensor, fill: Fill | float | Tensor, patch: int, black: Tensor | float, white: Tensor | float
+) -> Tensor:
     if isinstance(fill, Tensor):
         if fill.shape not in {image.shape[:1], image.shape}:
             raise ValueError(
                 f"a filling has shape {tuple(image.shape[:1])} or {tuple(image.shape)}, not {tuple(fill.shape)}"
             )
-        return (fill if fill.ndim == 3 else fill[:, None, None]).to(image).expand_as(image)
-    if isinstance(fill, int | float):
-        return torch.full_like(image, fill)
-    if fill not in get_args(Fill):
+        return (fill if fill.ndim == 3 else fill[:, None, None]).detach().to(image).expand_as(image)
+    if isinstance(fill, Real):
+        return torch.full_like(image, float(fill))
+    if not isinstance(fill, str) or fill not in get_args(Fill):
         raise ValueError(f"no filling {fill!r}; there are {', '.join(get_args(Fill))}, numbers and tensors")
     if fill == "blur":
-        blurred = gaussian_filter(image.cpu().numpy(), sigma=(0, patch / 2, patch / 2), mode="nearest")
+        pixels = precise(image).cpu().numpy()
+        blurred = gaussian_filter(pixels, sigma=(0, patch / 2, patch / 2), mode="nearest")
         return torch.from_numpy(blurred).to(image)
     black, white = (torch.as_tensor(v).to(image).expand(len(image)) for v in (black, white))
     colours = {"zero": 0 * black, "black": black, "grey": (black + white) / 2, "mean": image.mean((1, 2))}
@@ -61,12 +87,17 @@ def filling(image: Tensor, fill: Fill | float | Tensor, patch: int, *, black: Te
 class Occluder:
     """Probabilities for a picture with a patch on it, incrementally where the network allows.
 
+    Whatever cannot be done incrementally is done by running the whole network: :attr:`whole_because`. When the
+    network has changed, the next call begins anew with the new one.
+
     Args:
         model: a classifier; its output is logits, shape (N, classes). It is left as it was.
         image: its input for one picture, float, shape (C, H, W).
         layer: a layer whose channels' total activation is wanted too.
         bfloat16: compute in bfloat16 instead of the picture's dtype: faster where the machine is good at it, with
             errors in the third decimal.
+        winograd: compute 3×3 convolutions with fewer multiplications, and somewhat more rounding; see
+            :mod:`lessons_lib.methods.occlusion.winograd`.
         incremental: ``False`` runs the whole network for each patch.
         recording: the ``recording`` of another occluder of the same model, layer and picture size, to save the time.
 
@@ -74,31 +105,61 @@ class Occluder:
         whole_because: why the whole network runs for each patch; empty if it runs incrementally.
 
     Raises:
-        TypeError: for a picture that is not floating point, or one not of the model's dtype.
-        ValueError: for another shape, NaN, an unknown layer, a layer without feature maps, or a model whose output
-            is not one vector of logits for each picture.
+        TypeError: for a picture that is not floating point, or one not of the model's dtype; for an output that is
+            not one tensor.
+        ValueError: for another shape, NaN or infinity, an unknown layer, a layer without feature maps, or a model
+            whose output is not one vector of at least two logits for each picture.
     """
 
     def __init__(
         self, model: nn.Module, image: Tensor, *, layer: str | None = None, bfloat16: bool = False,
-        incremental: bool = True, recording: Recording | None = None,
+        winograd: bool = False, incremental: bool = True, recording: Recording | None = None,
     ) -> None:  # fmt: skip
-        self.model, self.layer, self.bfloat16 = model, layer, bfloat16
-        self.image = _checked(model, image)
-        self.whole_because = "" if incremental else "it was asked for"
-        self.recording = recording
+        self.model, self.layer = uncompiled(model), layer
+        self.bfloat16, self.winograd, self.incremental = bfloat16, winograd, incremental
+        self.image, self.recording = image, recording
+        self._seen: _State | None = None
+        self.refresh()
+
+    def _begin(self) -> None:
+        """Ask for the picture without a patch, and plan."""
+        self.image = _checked(self.model, self.image)
         self._plan: Plan | None = None
-        self.clean  # noqa: B018 - finds out early what does not fit
-        if incremental:
-            try:
-                self._plan = self._make_plan()
-            except CannotPlanError as reason:
-                self.whole_because = str(reason)
+        self._clean = self._ask_clean()
+        self.whole_because = self._why_not()
+        if self.whole_because:
+            return
+        try:
+            self._plan = self._make_plan()
+        except CannotPlanError as reason:
+            self.whole_because = str(reason)
+        except Exception as error:  # the network ran just now, so that it is the plan that fails
+            what = str(error).strip().partition("\n")[0]
+            self.whole_because = f"running it in part fails ({type(error).__name__}: {what})"
+
+    def _why_not(self) -> str:
+        """Why there is no reason to try a plan; empty if there is."""
+        if not self.incremental:
+            return "it was asked for"
+        if self.image.dtype in {torch.float16, torch.bfloat16}:
+            return f"in {self.image.dtype} a part of it does not round as the whole does"
+        return ""
+
+    def refresh(self) -> None:
+        """Begin anew if the network is no longer as it was: other layers, or other numbers in them."""
+        now = _state(self.model)
+        if self._seen == now:
+            return
+        if self._seen is not None:
+            self.recording = None  # that of the network as it was
+        self._begin()
+        self._seen = now  # only once nothing was refused
 
     def _make_plan(self) -> Plan:
         with torch.no_grad():
             self.recording = self.recording or record(self.model, self.image, self.layer)
-            plan = make_plan(self.recording, self.image.bfloat16() if self.bfloat16 else self.image)
+            image = self.image.bfloat16() if self.bfloat16 else self.image
+            plan = make_plan(self.recording, image, winograd=self.winograd)
         if not self.bfloat16:
             self._prove(plan)
         return plan
@@ -112,14 +173,16 @@ class Occluder:
         boxes = torch.cat([corners, corners + torch.tensor([-(-height // 4), -(-width // 4)])], 1)
         boxes[:, 2:] = boxes[:, 2:].minimum(torch.tensor([height, width]))
         expected, sums = self._run_whole(boxes, blank)
-        for i, box in enumerate(boxes):
-            found, found_sums = self._run_plan(plan, box[None], blank)
-            if (expected[i].softmax(0) - found[0].softmax(0)).abs().max() > CLOSE:
-                raise CannotPlanError("its own probabilities differ from the incremental ones")
-            if sums is None or found_sums is None:
-                continue
-            if not torch.allclose(sums[i], found_sums[0], rtol=1e-3, atol=float(sums.abs().max()) / 1e3):
-                raise CannotPlanError("its own activations differ from the incremental ones")
+        # one alone and several together: what mixes the pictures of a batch shows
+        found, found_sums = zip(
+            *(self._run_plan(plan, some, blank) for some in boxes.split([1, 2])), strict=True
+        )
+        logits = torch.cat(found)
+        near = _apart(logits.softmax(1), expected.softmax(1)) <= CLOSE
+        if not (near and _apart(logits, expected) <= _ALIKE * float(expected.abs().max())):
+            raise CannotPlanError("its own probabilities differ from the incremental ones")
+        if sums is not None and not _apart(torch.cat(found_sums), sums) <= _ALIKE * float(sums.abs().max()):
+            raise CannotPlanError("its own activations differ from the incremental ones")
 
     @property
     def batch(self) -> int:
@@ -129,20 +192,22 @@ class Occluder:
     @property
     def plan(self) -> Plan | None:
         """The incremental plan, if there is one."""
+        self.refresh()
         return self._plan
 
-    @cached_property
+    @property
     def clean(self) -> tuple[Tensor, Tensor | None]:
         """Probabilities (classes,) of the picture without a patch, and each channel's total activation (channels,)."""
-        with torch.inference_mode():
-            logits, sums = self._run_whole(torch.zeros(1, 4, dtype=torch.int64), self.image)
-        if logits.ndim != 2 or len(logits) != 1:
-            raise ValueError(
-                f"the model must give logits of shape (N, classes), not {tuple(logits.shape)} for one picture"
-            )
-        return logits.softmax(1)[0].cpu(), None if sums is None else sums[0].cpu()
+        self.refresh()
+        return self._clean
 
     @torch.inference_mode()
+    def _ask_clean(self) -> tuple[Tensor, Tensor | None]:
+        logits, sums = self._run_whole(torch.zeros(1, 4, dtype=torch.int64), self.image)
+        if len(logits) != 1:
+            raise ValueError(f"the network gives {len(logits)} rows of logits for one picture")
+        return _probabilities(logits)[0], None if sums is None else sums[0].cpu()
+
     def __call__(
         self, boxes: Tensor, filled: Tensor, room: tuple[int, int] | None = None
     ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
@@ -157,27 +222,43 @@ class Occluder:
         Returns:
             Probabilities (N, classes), and the total activation of each channel of the layer (N, channels) or
             ``None``; both on the CPU.
+
+        Raises:
+            ValueError: if the network's answer is NaN.
         """
+        self.refresh()
+        return self.run(boxes, filled, room)
+
+    @torch.inference_mode()
+    def run(
+        self, boxes: Tensor, filled: Tensor, room: tuple[int, int] | None = None
+    ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
+        """What a call does, for many of them in a row: without looking whether the network has changed."""
         filled = filled.to(self.image)
         logits, sums = [], []
         for some in boxes.split(self.batch):
-            # few sizes of batches, for the same reason as few sizes of windows
-            padded = torch.cat([some, some[-1:].expand((1 << (len(some) - 1).bit_length()) - len(some), 4)])
             if self._plan is None:
                 found = self._run_whole(some, filled)
             else:
+                padded = torch.cat([some, some[-1:].expand(_rounded_up(len(some)) - len(some), 4)])
                 found = self._run_plan(self._plan, padded, filled, room)
-            logits.append(found[0][: len(some)].softmax(1).cpu())
+            logits.append(_probabilities(found[0][: len(some)]))
             if found[1] is not None:
                 sums.append(found[1][: len(some)].cpu())
         return torch.cat(logits), torch.cat(sums) if sums else None
 
+    def sizes(self, boxes: Tensor, room: tuple[int, int]) -> Hashable:
+        """The same for two calls if each operation of one has the sizes it has in the other."""
+        if self._plan is None:
+            return len(boxes)
+        spans = (self._plan.spans(axis, span, room[axis]) for axis, span in enumerate(_around(boxes)))
+        return _rounded_up(len(boxes)), *(last - first for some in spans for first, last in some)
+
     def _run_plan(
         self, plan: Plan, boxes: Tensor, filled: Tensor, room: tuple[int, int] | None = None
     ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
-        top, left = (int(v) for v in boxes[:, :2].amin(0))
-        bottom, right = (int(v) for v in boxes[:, 2:].amax(0))
-        rows, columns, room = (top, bottom), (left, right), room or (bottom - top, right - left)
+        rows, columns = _around(boxes)
+        room = room or (rows[1] - rows[0], columns[1] - columns[0])
         patched = _patched(self.image, filled, boxes, plan.region(rows, columns, room))
         return plan(patched.bfloat16() if self.bfloat16 else patched, rows, columns, room)
 
@@ -190,7 +271,7 @@ class Occluder:
         with rounding:
             if self.layer is None:
                 with evaluating(self.model):
-                    return _at_least_float(self.model(inputs)), None
+                    return precise(logits_of(self.model(inputs), softmax=True)), None
             with recording(self.model, [self.layer]) as outputs:
                 logits = self.model(inputs)
         maps = outputs[self.layer]
@@ -199,7 +280,64 @@ class Occluder:
                 f"layer {self.layer!r} gives shape {tuple(maps.shape)}, not feature maps (N, C, H, W): "
                 "choose an earlier one"
             )
-        return _at_least_float(logits), maps.double().sum((2, 3)).float()
+        return precise(logits_of(logits, softmax=True)), totals(maps)
+
+
+def _around(boxes: Tensor) -> Region:
+    """The rows and columns of the rectangle that holds all boxes."""
+    (top, left), (bottom, right) = boxes[:, :2].amin(0).tolist(), boxes[:, 2:].amax(0).tolist()
+    return (top, bottom), (left, right)
+
+
+def _rounded_up(count: int) -> int:
+    """The next power of two: few sizes of batches, for the same reason as few sizes of windows."""
+    return 1 << (count - 1).bit_length()
+
+
+def _apart(one: Tensor, other: Tensor) -> float:
+    """The largest difference; NaN if there is one in either."""
+    return float((one - other).abs().max())
+
+
+def _probabilities(logits: Tensor) -> Tensor:
+    """The softmax, on the CPU."""
+    probabilities = logits.softmax(1).cpu()
+    if probabilities.isnan().any():
+        raise ValueError(
+            "the network answers NaN: look for NaN in its weights, or for numbers beyond its precision, as float16 has"
+        )
+    return probabilities
+
+
+@dataclass(frozen=True)
+class _State:
+    """What a network was made of when it was looked at; compared, never read."""
+
+    modules: tuple[nn.Module, ...]
+    tensors: tuple[tuple[int, int], ...]
+    weights: int
+
+
+def _state(model: nn.Module) -> _State:
+    tensors = [*model.parameters(), *model.buffers()]
+    # a tensor made in inference mode has no version
+    versions = tuple((id(t), 0 if t.is_inference() else t._version) for t in tensors)
+    return _State(tuple(model.modules()), versions, weights_of(model))
+
+
+def weights_of(model: nn.Module) -> int:
+    """A number that any change of a single weight or buffer changes, on every machine the same.
+
+    PyTorch counts what is changed in place, but not what is changed through ``.data``, as fastai's optimizers do. So
+    this adds up all of them, as if their bits were whole numbers: a millisecond for ten million.
+    """
+    with torch.no_grad():
+        sums = (
+            t.view(kind).sum(dtype=torch.promote_types(kind, torch.int32))
+            for t in (*model.parameters(), *model.buffers())
+            if t.numel() and (kind := _WHOLE_NUMBERS.get(t.element_size()))
+        )
+        return sum((place + 1) * int(found) for place, found in enumerate(sums))
 
 
 def _patched(image: Tensor, filled: Tensor, boxes: Tensor, region: Region) -> Tensor:
@@ -214,21 +352,8 @@ def _patched(image: Tensor, filled: Tensor, boxes: Tensor, region: Region) -> Te
     return torch.where(hidden, filled[:, top:bottom, left:right], image[:, top:bottom, left:right])
 
 
-def _at_least_float(logits: Tensor) -> Tensor:
-    return logits.float() if logits.dtype == torch.bfloat16 else logits
-
-
 def _checked(model: nn.Module, image: Tensor) -> Tensor:
     """The picture on the model's device, once it is sure that it is one."""
-    if not image.is_floating_point():
-        raise TypeError(
-            f"the picture must be the network's float input, not {image.dtype}: use to_input or prepare"
-        )
     if image.ndim != 3 or not image.numel():
         raise ValueError(f"need the input for one picture, shape (C, H, W), not {tuple(image.shape)}")
-    if torch.isnan(image).any():
-        raise ValueError("the picture holds NaN")
-    parameter = next(model.parameters(), image)
-    if parameter.dtype != image.dtype:
-        raise TypeError(f"the picture is {image.dtype} and the model {parameter.dtype}: convert one of them")
-    return image.to(parameter.device)
+    return network_input(model, image).clone()  # the caller may paint on it

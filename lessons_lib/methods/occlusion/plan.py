@@ -55,11 +55,16 @@ class Ref:
 
 @dataclass(frozen=True)
 class Call:
-    """One of PyTorch's operators and what it was called with; tensors that depend on the picture are :class:`Ref`."""
+    """One of PyTorch's operators and what it was called with; tensors that depend on the picture are :class:`Ref`.
+
+    Attributes:
+        shape: of its first result, for two pictures.
+    """
 
     operator: Any
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
+    shape: tuple[int, ...]
 
 
 @dataclass
@@ -87,8 +92,12 @@ def record(model: nn.Module, image: Tensor, layer: str | None = None) -> Recordi
     Raises:
         CannotPlanError: if what it does depends on the values it sees, or it changes maps under another name.
     """
-    inputs = torch.stack([image] * _TRACED)
-    with evaluating(model), torch.no_grad(), _Recorder(inputs) as recorder:
+    with torch.inference_mode(False), torch.no_grad():  # in that mode nobody counts what is changed in place
+        return _record(model, torch.stack([image] * _TRACED), layer)
+
+
+def _record(model: nn.Module, inputs: Tensor, layer: str | None) -> Recording:
+    with evaluating(model), _Recorder(inputs) as recorder:
         if layer is None:
             results = [model(inputs)]
         else:
@@ -126,9 +135,9 @@ class _Recorder(TorchDispatchMode):
             functional = _IN_PLACE.get(func, func)
             if functional._schema.is_mutable:
                 raise CannotPlanError(f"it does not know the operator {func}")
-            self.recording.calls.append(Call(functional, noted, kwargs))
-            ref = Ref(len(self.recording.calls) - 1)
             first, *others = result if isinstance(result, tuple | list) else (result,)
+            self.recording.calls.append(Call(functional, noted, kwargs, tuple(getattr(first, "shape", ()))))
+            ref = Ref(len(self.recording.calls) - 1)
             self.learn(first, ref)
             for other in others:
                 self.learn(other, _OTHER)
@@ -395,9 +404,8 @@ class Plan:
         layer: the step of the layer that was asked for, if one was.
         many: whether thousands of positions will be asked for, so that it pays to prepare. Windows are then cut as
             small as they can be; otherwise all windows of a step have one size, the largest that it may ever need,
-            since for each new size oneDNN builds kernels, which takes milliseconds a layer. And 3×3 convolutions
-            are then computed in Winograd's way (:mod:`lessons_lib.methods.occlusion.winograd`), for which their
-            filters are transformed first and kept.
+            since for each new size oneDNN builds kernels, which takes milliseconds a layer.
+        winograd: how many of its convolutions are computed in Winograd's way where windows are large enough.
     """
 
     steps: list[_Step | None]
@@ -406,6 +414,7 @@ class Plan:
     logits: int = 0
     layer: int | None = None
     many: bool = False
+    winograd: int = 0
 
     def __post_init__(self) -> None:
         """Remember spans: tiles in a row share them."""
@@ -491,7 +500,8 @@ class Plan:
         results: list[Tensor] = []
         for late in self.late:
             args = [run.resolve(argument, results) for argument in late.args]
-            results.append(late.function(*args, **late.kwargs))
+            result = late.function(*args, **late.kwargs)
+            results.append(result[0] if isinstance(result, tuple) else result)
         return results[self.logits], None if self.layer is None else run.total(self.layer)
 
 
@@ -538,15 +548,27 @@ class _Run:
         """What a late operation's argument stands for."""
         if isinstance(argument, _Map):
             maps = self.read(argument.step, self.plan.whole(argument.step))[0]
-            # few numbers: no reason to round them
-            return maps.float() if maps.dtype == torch.bfloat16 else maps
+            return precise(maps)  # few numbers: no reason to round them
         return results[argument.index] if isinstance(argument, _Vector) else argument
 
     def total(self, step: int) -> Tensor:
         """The sum over all positions of each channel, shape (N, C)."""
         clean = self.plan.clean[step]
-        before = clean.double().sum((2, 3)) - _cut(clean, self.regions[step]).double().sum((2, 3))
-        return (before + self.values[step].double().sum((2, 3))).float()
+        before = totals(clean) - totals(_cut(clean, self.regions[step]))
+        return before + totals(self.values[step])
+
+
+def precise(maps: Tensor) -> Tensor:
+    """The same numbers in float32, unless they are float64."""
+    return maps.to(torch.promote_types(maps.dtype, torch.float32))
+
+
+def totals(maps: Tensor) -> Tensor:
+    """The sum over all positions of each channel, shape (N, C), added up in float32 at least.
+
+    Not in float64, which Apple's devices do not have.
+    """
+    return maps.sum((2, 3), dtype=torch.promote_types(maps.dtype, torch.float32))
 
 
 def _fitted(span: Span, least: int, size: int) -> Span:
@@ -583,7 +605,7 @@ def _cut(maps: Tensor, region: Region, within: Region = ((0, 0), (0, 0))) -> Ten
 # ---------------------------------------------------------------- from the recording to the plan
 
 
-def make_plan(recording: Recording, image: Tensor) -> Plan:
+def make_plan(recording: Recording, image: Tensor, *, winograd: bool = False) -> Plan:
     """Turn recorded operators into a plan for ``image``.
 
     Batch norm is folded into the convolution before it where nothing else reads that convolution.
@@ -591,11 +613,13 @@ def make_plan(recording: Recording, image: Tensor) -> Plan:
     Args:
         recording: from :func:`record`.
         image: the picture, shape (C, H, W); its dtype and device are those the plan computes with.
+        winograd: whether to compute 3×3 convolutions in Winograd's way
+            (:mod:`lessons_lib.methods.occlusion.winograd`), for which their filters are transformed first and kept.
 
     Raises:
         CannotPlanError: for an operator it does not know, or a global one before the last feature map.
     """
-    builder = _Builder(recording, image)
+    builder = _Builder(recording, image, winograd=winograd)
     for number, call in enumerate(recording.calls):
         builder.known[number] = builder.translate(number, call)
     logits, *layer = (builder.known[ref.call] for ref in recording.outputs)
@@ -612,8 +636,8 @@ def make_plan(recording: Recording, image: Tensor) -> Plan:
 class _Builder:
     """Translates calls in order, with the clean picture's feature maps in hand."""
 
-    def __init__(self, recording: Recording, image: Tensor) -> None:
-        self.recording = recording
+    def __init__(self, recording: Recording, image: Tensor, *, winograd: bool) -> None:
+        self.recording, self.winograd = recording, winograd
         self.dtype = image.dtype
         self.plan = Plan([None], [image[None].contiguous(memory_format=torch.channels_last)])
         self.known: dict[int, _Map | _Vector] = {-1: _Map(0)}  # what each call's result is
@@ -628,18 +652,14 @@ class _Builder:
         if target in _SAME:
             return args[0]
         if all(isinstance(r, _Map) for r in read):
-            return (
-                self.late(target, args, call.kwargs)
-                if target in _SUMMARIES
-                else self.spatial(number, call, args)
-            )
+            return self.late(call, args) if target in _SUMMARIES else self.spatial(number, call, args)
         if any(isinstance(r, _Map) for r in read):
             raise CannotPlanError(
                 f"a summary of the whole picture goes back into its feature maps ({target})"
             )
         if target not in _SUMMARIES | _PRODUCTS.keys() | _UNARY.keys() | _BINARY.keys():
             raise CannotPlanError(f"it does not know the operator {target}")
-        return self.late(target, args, call.kwargs)
+        return self.late(call, args)
 
     def look_up(self, argument: Any) -> Any:
         """An argument with maps and vectors in place of references."""
@@ -647,12 +667,13 @@ class _Builder:
             return [self.look_up(a) for a in argument]
         return self.known[argument.call] if isinstance(argument, Ref) else argument
 
-    def late(self, target: Any, args: list[Any], kwargs: dict[str, Any]) -> _Vector:
+    def late(self, call: Call, args: list[Any]) -> _Vector:
         """Add an operation after the last feature map, once it is sure that it treats each picture alone."""
+        target = call.operator
         if target in _VIEWS:
-            if args[1][0] != _TRACED:
+            if call.shape[0] != _TRACED:
                 raise CannotPlanError("it mixes the pictures of a batch")
-            args[1], target = [-1, *args[1][1:]], torch.reshape  # maps lie channels-last in memory
+            args[1], target = [-1, *call.shape[1:]], torch.reshape  # maps lie channels-last in memory
         if target is aten.mean.dim and not {d % 4 for d in args[1]} <= {2, 3}:
             raise CannotPlanError("it takes a mean over channels or pictures")
         if target in _PRODUCTS and any(
@@ -661,8 +682,8 @@ class _Builder:
             raise CannotPlanError("it multiplies matrices that both depend on the picture")
         if target in _BINARY and any(isinstance(a, Tensor) and a.ndim > 1 for a in args):
             raise CannotPlanError("it combines its features with a constant for each picture of a batch")
-        precise = torch.promote_types(self.dtype, torch.float32)
-        self.plan.late.append(_Late(target, tuple(_cast(a, precise) for a in args), kwargs))
+        dtype = torch.promote_types(self.dtype, torch.float32)
+        self.plan.late.append(_Late(target, tuple(_cast(a, dtype) for a in args), call.kwargs))
         return _Vector(len(self.plan.late) - 1)
 
     def spatial(self, number: int, call: Call, args: list[Any]) -> _Map:
@@ -701,16 +722,18 @@ class _Builder:
         norm = self.norm_after(number)
         if norm is not None:
             factor, offset = _norm_constants(self.recording.calls[norm])
-            bias = offset if bias is None else bias.double() * factor + offset
-            weight = weight.double() * factor[:, None, None, None]
+            bias = offset if bias is None else bias * factor + offset
+            weight = weight * factor[:, None, None, None]
             self.folded.add(norm)
         weight = weight.to(self.dtype).contiguous(memory_format=torch.channels_last)
         bias = _cast(bias, self.dtype)
-        known, plan = winograd.provides(weight, stride, dilation, groups), self.plan
-        quick = Winograd(weight, bias, self.workspace) if known else None
+        quick = None
+        if self.winograd and winograd.provides(weight, stride, dilation, groups):
+            quick = Winograd(weight, bias, self.workspace)
+            self.plan.winograd += 1
 
         def apply(maps: Tensor, padding: tuple[int, int]) -> Tensor:
-            if plan.many and quick and quick.pays(maps, padding):
+            if quick and quick.pays(maps, padding):
                 return quick(maps, padding)
             return F.conv2d(maps, weight, bias, tuple(stride), padding, tuple(dilation), groups)
 
@@ -784,12 +807,12 @@ class _Builder:
 
 
 def _norm_constants(call: Call) -> tuple[Tensor, Tensor]:
-    """A batch norm's factor and offset for each channel, float64."""
+    """A batch norm's factor and offset for each channel, in float32 at least."""
     weight, bias, mean, variance, *rest = call.args[1:]
     if call.operator is not aten._native_batch_norm_legit_no_training.default and rest[0]:
         raise CannotPlanError("its batch norm depends on the other pictures of a batch")
-    factor = (variance.double() + rest[-1]).rsqrt() * (1 if weight is None else weight.double())
-    return factor, (0 if bias is None else bias.double()) - mean.double() * factor
+    factor = (precise(variance) + rest[-1]).rsqrt() * (1 if weight is None else weight)
+    return factor, (0 if bias is None else bias) - mean * factor
 
 
 def _cast(argument: Any, dtype: torch.dtype) -> Any:

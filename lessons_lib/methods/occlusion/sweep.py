@@ -3,68 +3,60 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from lessons_lib.course import fast_bfloat16
-from lessons_lib.methods.occlusion.adaptive import refine
+from lessons_lib.methods.occlusion import adaptive
 from lessons_lib.methods.occlusion.maps import OcclusionMap
-from lessons_lib.methods.occlusion.occluder import Fill, Occluder, filling
+from lessons_lib.methods.occlusion.occluder import CLOSE, Fill, Occluder, filling, weights_of
+from lessons_lib.methods.occlusion.ways import FAST, ROUGH, ROUNDS, Race, Tolerance
+from lessons_lib.networks import class_numbers
 
+Targets = int | Tensor | Sequence[int] | np.ndarray
 Way = Literal["exact", "fast", "adaptive"]
 Placement = Literal["centred", "inside"]
 
 Tile = tuple[int, int]
+Batch = tuple[Tensor, Tensor]  # rows and columns of some positions
 
-
-@dataclass(frozen=True)
-class Tolerance:
-    """What bfloat16 may change, measured on some positions computed both ways.
-
-    Attributes:
-        most: of any probability at any of them.
-        mean: of the first target's probability, on average.
-        classes: share of them whose most probable class may change.
-        checked: how many of them, at most.
-    """
-
-    most: float
-    mean: float
-    classes: float
-    checked: int
-
-
-FAST = Tolerance(most=0.02, mean=0.02, classes=0.005, checked=200)
-ROUGH = Tolerance(
-    most=1.0, mean=0.003, classes=1.0, checked=32
-)  # adaptive interpolates with larger errors than that
 LEAST_CHECKED = 32
 _TOGETHER = 8  # of them in one batch
 _SIDE = 4  # within so many rows and columns
-_MANY = 2000  # positions from which it pays to prepare, see Plan.many
+_MANY = 2000  # positions from which it pays to prepare, see Plan.many, and to try several ways
 _OVERHEAD = 0.5  # what a batch costs beside its patches, in passes of the whole network
+_SPARE = (
+    0.5  # share of what may be lost in rounding that may be lost where it is tried: elsewhere it can be more
+)
 
 
 def occlude(
-    model: nn.Module, image: Tensor, targets: int | Sequence[int], *, patch: int = 32, stride: int = 1,
+    model: nn.Module, image: Tensor, targets: Targets, *, patch: int = 32, stride: int = 1,
     fill: Fill | float | Tensor = "zero", placement: Placement = "centred", way: Way = "exact",
     layer: str | None = None, channels: Sequence[int] | None = None, resume: OcclusionMap | None = None,
     progress: bool = True,
 ) -> OcclusionMap:  # fmt: skip
     """Cover each part of a picture in turn and record what the network says.
 
-    - *exact*: the network's own probabilities, within 1e-5. Only what a patch can change is recomputed
-      (:mod:`lessons_lib.methods.occlusion.plan`) if the network allows it.
-    - *fast*: the same in bfloat16 where the machine is good at it. Some positions are computed both ways; if a
-      probability is off by more than 0.02, or more than 0.5 % of the classes change, the sweep is *exact* and its
-      ``note`` says so.
+    - *exact*: the network's own probabilities but for rounding, as they also differ from one size of batch to
+      another. Only what a patch can change is recomputed (:mod:`lessons_lib.methods.occlusion.plan`) if the network
+      allows it and if at three places, computed both ways, no probability is off by more than 1e-5; otherwise the
+      whole network runs for each patch.
+    - *fast*: the same in bfloat16 where that is faster. Some positions are computed both ways; if a probability is
+      off by more than 0.02, or more than 0.5 % of the classes change, the sweep is *exact* and its ``note`` says so.
     - *adaptive*: a coarse grid first, finer where the map is rough, interpolated in between, until the mean error of
-      the first target should be under 0.01; in bfloat16 if that adds no more than 0.003.
+      the first target should be under 0.01; in bfloat16 if that is faster and adds no more than 0.003.
+
+    Which arithmetic is fastest hangs on the machine: from two thousand positions on, some are computed in each, and
+    the rest in the fastest. The ``note`` says which. In *exact* all are float32 (or what the network is in), and one
+    that is further than 5e-6 from the plain one is not taken.
 
     Interrupting it (Ctrl-C, or the stop button) returns what was computed; pass that map back as ``resume`` to go on.
 
@@ -84,9 +76,11 @@ def occlude(
         progress: whether to show a progress bar.
 
     Raises:
-        TypeError: for a picture that is not the network's float input.
+        TypeError: for a picture that is not the network's float input, a class that is no whole number, or a network
+            whose output is not one tensor.
         ValueError: for a class or channel out of range, a patch larger than the picture, an unknown layer, way,
-            filling or placement, NaN, or a map to resume that belongs to another sweep.
+            filling or placement, NaN or infinity in the picture, filling or answer, a network that does not give at
+            least two logits for each picture, or a map to resume that belongs to another sweep.
     """
     began = time.perf_counter()
     if way not in get_args(Way):
@@ -102,7 +96,7 @@ def occlude(
             if way != "exact":
                 sweep.try_bfloat16(FAST if way == "fast" else ROUGH)
             if way == "adaptive":
-                refine(sweep)
+                sweep.interpolate()
             else:
                 sweep.compute(~sweep.map.computed)
         except KeyboardInterrupt:
@@ -136,15 +130,13 @@ def starts(length: int, patch: int, stride: int, placement: Placement) -> Tensor
 
 def blank_map(
     occluder: Occluder, filled: Tensor, patch: int, stride: int, placement: Placement,
-    targets: int | Sequence[int], channels: Sequence[int] | None,
+    targets: Targets, channels: Sequence[int] | None,
 ) -> OcclusionMap:  # fmt: skip
     """A map that holds nothing yet, once the request is known to make sense."""
     height, width = filled.shape[1:]
     tops, lefts = (starts(length, patch, stride, placement) for length in (height, width))
     clean, sums = occluder.clean
-    wanted = (targets,) if isinstance(targets, int) else tuple(int(t) for t in targets)
-    if not wanted or not all(0 <= t < len(clean) for t in wanted):
-        raise ValueError(f"targets must be one or more classes in 0–{len(clean) - 1}, not {targets}")
+    wanted = tuple(class_numbers(targets, classes=len(clean)).tolist())
     chosen: tuple[int, ...] = ()
     if sums is None:
         if channels is not None:
@@ -164,7 +156,10 @@ def blank_map(
         tops=tops,
         lefts=lefts,
         patch=patch,
-        filled=filled,
+        image=occluder.image.cpu(),
+        filled=filled.cpu(),
+        layer=occluder.layer,
+        weights=weights_of(occluder.model),
         computed=torch.zeros(shape, dtype=torch.bool),
         clean_probabilities=clean.float(),
         clean_activations=sums[list(chosen)].float(),
@@ -177,14 +172,15 @@ def blank_map(
 
 def _resumable(unfinished: OcclusionMap, blank: OcclusionMap) -> OcclusionMap:
     """A copy of ``unfinished`` to go on with, once it is sure that it belongs to the same sweep as ``blank``."""
-    for name in ("targets", "channels", "patch"):
+    for name in ("targets", "layer", "channels", "patch"):
         if getattr(unfinished, name) != getattr(blank, name):
             raise ValueError(
                 f"the map to resume has {name} {getattr(unfinished, name)}, not {getattr(blank, name)}"
             )
-    for name in ("tops", "lefts", "filled", "clean_probabilities"):
-        old, new = getattr(unfinished, name), getattr(blank, name)
-        if old.shape != new.shape or not torch.allclose(old, new, atol=1e-4):
+    if unfinished.weights != blank.weights:
+        raise ValueError("the map to resume belongs to another network, or to other weights of this one")
+    for name in ("image", "tops", "lefts", "filled"):
+        if not torch.equal(getattr(unfinished, name), getattr(blank, name)):
             raise ValueError(f"the map to resume belongs to another sweep: its {name} differ")
     copies = {
         name: getattr(unfinished, name).clone() for name in ("probabilities", "predicted", "activations")
@@ -196,22 +192,31 @@ class Sweep:
     """A map that is being computed.
 
     Attributes:
-        occluder: what computes it; :meth:`try_bfloat16` may put a faster one in place.
+        ways: what may compute it, by name, "plain" first: float32, by PyTorch's own convolutions.
+        chosen: the way that does.
         map: what is known so far.
         tile: rows and columns of positions that share a rectangle; kept for the whole sweep, since new sizes cost.
         bar: the progress bar.
-        error: mean |Δp| that was measured, see :class:`OcclusionMap`.
+        error: mean |Δp| of interpolating.
+        rounding: and of bfloat16.
+        raced: whether ways have been tried on batches of this sweep.
         notes: sentences on how it is computed.
     """
 
     def __init__(self, occluder: Occluder, known: OcclusionMap) -> None:
-        self.occluder = occluder
+        self.ways, self.chosen = {"plain": occluder}, "plain"
         self.map = known
         self.bar: Any = tqdm(disable=True)
         self.tile: Tile | None = None
-        self.error = 0.0
+        self.error, self.rounding = 0.0, 0.0
+        self.raced = False
         plan = occluder.whole_because
         self.notes = [f"the whole network ran for each patch, because {plan}" if plan else "incremental"]
+
+    @property
+    def occluder(self) -> Occluder:
+        """What computes the map."""
+        return self.ways[self.chosen]
 
     @property
     def left(self) -> int:
@@ -224,15 +229,86 @@ class Sweep:
             return
         if self.tile is None:
             self.tile = self.choose_tile(wanted)
-        for rows, columns in self.batches(wanted):
-            probabilities, sums = self.occluder(self.boxes(rows, columns), self.map.filled, self.room)
-            known = self.map
-            known.probabilities[:, rows, columns] = probabilities[:, list(known.targets)].T.float()
-            if sums is not None:
-                known.activations[:, rows, columns] = sums[:, list(known.channels)].T.float()
-            known.predicted[rows, columns] = probabilities.argmax(1)
-            known.computed[rows, columns] = True
-            self.bar.update(len(rows))
+        batches = list(self.batches(wanted))
+        done = set() if self.raced or int(wanted.sum()) < _MANY else self.race(batches)
+        for number, batch in enumerate(batches):
+            if number not in done:
+                self.enter(batch, self.occluder.run(*self.request(batch)))
+
+    def request(self, batch: Batch) -> tuple[Tensor, Tensor, Tile | None]:
+        """What to ask an occluder for some positions."""
+        return self.boxes(*batch), self.map.filled, self.room
+
+    def enter(self, batch: Batch, answer: tuple[Tensor, Tensor | None]) -> None:
+        """Write what an occluder says into the map."""
+        (rows, columns), (probabilities, sums), known = batch, answer, self.map
+        known.probabilities[:, rows, columns] = probabilities[:, list(known.targets)].T.float()
+        if sums is not None:
+            known.activations[:, rows, columns] = sums[:, list(known.channels)].T.float()
+        known.predicted[rows, columns] = probabilities.argmax(1)
+        known.computed[rows, columns] = True
+        self.bar.update(len(rows))
+
+    def race(self, batches: Sequence[Batch]) -> set[int]:
+        """Compute a few batches of one size in every way, go on in the fastest; which batches they were."""
+        sizes = [self.occluder.sizes(self.boxes(*batch), self.room or (0, 0)) for batch in batches]
+        commonest = Counter(sizes).most_common(1)[0][0]
+        chosen = [number for number, size in enumerate(sizes) if size == commonest][:ROUNDS]
+        if len(chosen) < ROUNDS:
+            return set()
+        self.raced = True
+        self.add_winograd()
+        if len(self.ways) == 1:
+            return set()
+        race, off = self.race_of_ways(), 0.0
+        for number in chosen:
+            answers = race.run(*self.request(batches[number]))
+            self.enter(batches[number], answers["plain"])
+            if "Winograd" in answers:
+                off = max(off, float((answers["Winograd"][0] - answers["plain"][0]).abs().max()))
+        allowed = [name for name in self.ways if name != "Winograd" or off <= _SPARE * CLOSE]
+        self.choose(race, allowed, len(batches[chosen[0]][0]))
+        return set(chosen)
+
+    def add_winograd(self) -> None:
+        """Winograd's convolutions as another way, if the network has layers for them."""
+        plain, plan = self.ways["plain"], self.occluder.plan
+        if not plan:
+            return
+        other = Occluder(
+            plain.model, plain.image, layer=plain.layer, winograd=True, recording=plain.recording
+        )
+        if other.plan and other.plan.winograd:
+            other.plan.many = plan.many
+            self.ways["Winograd"] = other
+
+    def race_of_ways(self) -> Race[tuple[Tensor, Tensor | None]]:
+        """A race of all ways there are."""
+        return Race({name: occluder.run for name, occluder in self.ways.items()})
+
+    def choose(self, race: Race[Any], allowed: Sequence[str], positions: int) -> None:
+        """Go on in the fastest way, let the others go, and note how long each took for so many positions."""
+        self.chosen = race.fastest(allowed)
+        self.ways = {name: self.ways[name] for name in ("plain", self.chosen)}
+        times = ", ".join(f"{name} {seconds / positions * 1e3:.2f}" for name, seconds in race.least.items())
+        refused = "".join(f"; {name} is not exact enough" for name in race.ways if name not in allowed)
+        self.notes.append(f"{self.chosen}, the fastest here (ms a patch, tried: {times}{refused})")
+
+    def interpolate(self) -> None:
+        """Complete the map adaptively: compute what must be computed, interpolate the rest, measure the error."""
+        known = self.map
+        self.bar.total = int(known.computed.sum())
+        self.tile = self.choose_tile(adaptive.typical(known))
+        error, notes = adaptive.refine(known, self.complete)
+        self.error += error
+        self.notes += notes
+
+    def complete(self, wanted: Tensor) -> None:
+        """Compute those of the positions ``wanted`` that are not known yet."""
+        missing = wanted & ~self.map.computed
+        self.bar.total += int(missing.sum())
+        self.bar.refresh()
+        self.compute(missing)
 
     def boxes(self, rows: Tensor, columns: Tensor) -> Tensor:
         """The patches at these positions of the map, clipped: shape (N, 4)."""
@@ -241,7 +317,7 @@ class Sweep:
         ends = (tops + self.map.patch).clamp(max=height), (lefts + self.map.patch).clamp(max=width)
         return torch.stack([tops.clamp(min=0), lefts.clamp(min=0), *ends], 1)
 
-    def batches(self, wanted: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(self, wanted: Tensor) -> Iterator[Batch]:
         """The positions wanted, in batches of neighbours: those that fall into one tile."""
         batch = self.occluder.batch
         rows, columns = wanted.nonzero(as_tuple=True)
@@ -278,7 +354,9 @@ class Sweep:
         plan, batch = self.occluder.plan, self.occluder.batch
         if plan is None:
             return None
-        plan.many = int(wanted.sum()) >= _MANY
+        for other in self.ways.values():
+            if other.plan:
+                other.plan.many = int(wanted.sum()) >= _MANY
         rows, columns = wanted.nonzero(as_tuple=True)
         height, width = self.map.filled.shape[1:]
         whole = plan.work((0, height), (0, width))
@@ -294,22 +372,32 @@ class Sweep:
         return min(((1 << n // 2, 1 << n - n // 2) for n in range(2 * most + 1)), key=cost)
 
     def try_bfloat16(self, tolerance: Tolerance) -> None:
-        """Go on in bfloat16 if the machine is good at it and what comes out is as near as it must be."""
-        exact, model, image = self.occluder, self.occluder.model, self.occluder.image
-        if not fast_bfloat16(image.device):
+        """Go on in bfloat16 if that is faster here, and what comes out as near as it must be."""
+        exact = self.ways["plain"]
+        if self.left < _MANY:
+            self.notes.append(f"float32: for fewer than {_MANY:,} positions it does not pay to try bfloat16")
+            return
+        if not fast_bfloat16(exact.image.device):
             self.notes.append("float32: this machine does not multiply bfloat16 in hardware")
             return
-        fast = Occluder(model, image, layer=exact.layer, bfloat16=True, recording=exact.recording)
+        if exact.image.dtype in {torch.float16, torch.bfloat16}:
+            self.notes.append(f"{exact.image.dtype}, as the network")
+            return
+        fast = Occluder(exact.model, exact.image, layer=exact.layer, bfloat16=True, recording=exact.recording)
+        self.ways["bfloat16"] = fast
         count = min(max(LEAST_CHECKED, self.map.positions // 200), tolerance.checked)
+        race, room = self.race_of_ways(), self.room_of((_SIDE, _SIDE))
         worst, total, changed = 0.0, 0.0, 0
-        room = self.room_of((_SIDE, _SIDE))
-        for rows, columns in self.sample(count):
-            boxes = self.boxes(rows, columns)
-            right, rounded = (o(boxes, self.map.filled, room)[0].double() for o in (exact, fast))
+        for number, batch in enumerate(self.sample(count), 1):
+            answers = race.run(self.boxes(*batch), self.map.filled, room)
+            right, rounded = (answers[name][0].double() for name in ("plain", "bfloat16"))
             difference = (right - rounded).abs()
             worst = max(worst, difference.max().item())
             total += difference[:, self.map.targets[0]].sum().item()
             changed += int((right.argmax(1) != rounded.argmax(1)).sum())
+            if number == ROUNDS and race.fastest(list(race.ways)) == "plain":
+                self.choose(race, list(race.ways), _TOGETHER)
+                return
         found = f"on {count} positions computed both ways |Δp| ≤ {worst:.4f} and {changed} classes changed"
         near = (
             worst <= tolerance.most
@@ -317,9 +405,10 @@ class Sweep:
             and changed <= tolerance.classes * count
         )
         if near:
-            self.occluder, self.error = fast, total / count
+            self.chosen, self.rounding = "bfloat16", total / count
             self.notes.append(f"bfloat16: {found}")
         else:
+            del self.ways["bfloat16"]
             self.notes.append(f"float32, because bfloat16 is not exact enough here: {found}")
 
     def sample(self, count: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -334,10 +423,13 @@ class Sweep:
 
     def result(self, way: Way, seconds: float) -> OcclusionMap:
         """The map, finished or not."""
-        if way == "fast" and not self.occluder.bfloat16:
-            way = "exact"
+        before = self.map.error  # of what was known when the sweep began; then none of it is interpolated
+        rounding = max(before, self.rounding if self.chosen == "bfloat16" else 0)
+        if way != "adaptive":
+            way = "fast" if rounding or self.chosen == "bfloat16" else "exact"
+        seconds += self.map.seconds
         note = "; ".join(self.notes)
-        return replace(self.map, way=way, note=note, error=self.error, seconds=self.map.seconds + seconds)
+        return replace(self.map, way=way, note=note, error=self.error + rounding, seconds=seconds)
 
 
 def _middle(length: int, whole: int) -> tuple[int, int]:
