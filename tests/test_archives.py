@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import io
 import os
+import random
 import re
 import shutil
 import signal
@@ -35,10 +36,10 @@ FILES = {
 }
 
 
-def tar_bytes(files=FILES, mode="w:gz", extra=()):
+def tar_bytes(files=FILES, mode="w:gz", extra=(), **options):
     """A tar archive in memory; ``extra`` are TarInfo without content."""
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode=mode) as tar:
+    with tarfile.open(fileobj=buffer, mode=mode, **options) as tar:
         for name, content in files.items():
             info = tarfile.TarInfo(name)
             info.size = len(content)
@@ -193,6 +194,7 @@ UNSAFE = {
     "parent": tar_bytes({"toy/../../evil": b"x"}),
     "back-slashes": tar_bytes({"toy\\..\\..\\evil": b"x"}),
     "drive": tar_bytes({"C:evil": b"x"}),
+    "null byte": tar_bytes({"toy/ä\0evil": b"x"}, format=tarfile.PAX_FORMAT),
     "symlink": tar_bytes(extra=[link("toy/evil", "/etc/passwd", tarfile.SYMTYPE)]),
     "hard link": tar_bytes(extra=[link("toy/evil", "../../evil", tarfile.LNKTYPE)]),
     "device": tar_bytes(extra=[link("toy/evil", "", tarfile.CHRTYPE)]),
@@ -342,6 +344,28 @@ def test_a_tar_with_a_negative_size_ends(data, toy, tmp_path, header, packed):
     assert left_over(data) == []
     with archives.FileLock(data / ".toy.lock", timeout=0):
         pass  # nobody holds it
+
+
+@pytest.mark.timeout(120)
+def test_a_tar_with_any_header_changed_installs_or_is_refused_in_a_sentence(tmp_path):
+    good = tar_bytes({f"toy/{'ä' * 60 * i}{i}": NOISY["toy/ant/0.jpg"][:700] for i in range(4)}, "w:")
+    choose = random.Random(0)
+    path, folder = tmp_path / "a.tar", tmp_path / "out"
+    for _ in range(400):
+        header = 512 * choose.randrange(len(good) // 512)
+        place = header + choose.choice((0, 124, 156, 257, 345, choose.randrange(500)))
+        changed = bytearray(good)
+        for byte in range(place, place + choose.choice((1, 12))):
+            changed[byte] = choose.choice((0, 255, 128, *b"0xSL", choose.randrange(256)))
+        changed[header + 148 : header + 156] = b" " * 8
+        changed[header + 148 : header + 156] = b"%06o\0 " % sum(changed[header : header + 512])
+        path.write_bytes(changed[: len(good)])
+        try:
+            archives._extract(path, folder, 10**7)
+        except (ValueError, OSError) as error:
+            words = r"is damaged|refused as unsafe|neither a tar nor|while unpacking a\.tar|more than 10 MB"
+            assert re.search(words, str(error)), error
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def bomb(count, size):

@@ -131,6 +131,35 @@ def test_a_folder_named_like_a_picture_and_an_empty_file(data):
     assert found.skipped == ("red/empty.jpg: no picture: its contents match no known format",)
 
 
+def test_links_to_pictures_count_and_links_to_folders_are_named(data):
+    for path in (data / "red" / "linked.png", data / "red" / "more", data / "red" / "gone.png"):
+        path.symlink_to({"linked": data / "blue" / "0.png", "more": data}.get(path.stem, data / "nowhere"))
+    found = read_folder(data, progress=False)
+    assert ("red/linked.png", 1) in found.train + found.valid
+    assert len(found.train + found.valid) == 13
+    reason = "a link to a folder, which is not followed, or to nothing"
+    assert found.skipped == (f"red/gone.png: {reason}", f"red/more: {reason}")
+
+
+def test_two_folders_to_learn_from(data):
+    root = data.parent / "divided"
+    for name in ("train", "Training", "val"):
+        shutil.copytree(data, root / name)
+    with pytest.raises(ValueError, match=r"train or .*Training: which is to be learned from"):
+        read_folder(root, progress=False)
+
+
+def test_pictures_that_are_learned_from_and_validated_on_are_told(data, tmp_path, capsys):
+    assert read_folder(data, progress=False).twins == 0
+    root = data.parent / "divided"
+    for name in ("train", "val"):
+        shutil.copytree(data, root / name)
+    (root / "val" / "red" / "0.png").unlink()
+    assert read_folder(root, progress=False).twins == 11
+    quiet(root, tmp_path / "run", replace(FAST, epochs=1))
+    assert "11 pictures are both learned from and validated on" in capsys.readouterr().out
+
+
 def test_what_is_no_picture_is_skipped_with_a_reason(data):
     (data / "red" / "notes.txt").write_text("hello")
     (data / "red" / "imageNotFound.gif").write_bytes(b"GIF89a")

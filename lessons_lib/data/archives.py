@@ -461,8 +461,12 @@ def _copy(content: IO[bytes], output: IO[bytes], most: int) -> int:
     return copied
 
 
-# RuntimeError: a zip archive that wants a password, or is packed in a way zipfile does not know
-_DAMAGE = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, RuntimeError)
+# RuntimeError: a zip archive that wants a password, or is packed in a way zipfile does not know; OverflowError: a
+# tar header with a size of more bytes than a computer can count
+_DAMAGE = (
+    *(tarfile.TarError, zipfile.BadZipFile, EOFError),
+    *(zlib.error, lzma.LZMAError, RuntimeError, OverflowError),
+)
 
 
 def _files(path: Path) -> Iterator[tuple[str, IO[bytes]]]:
@@ -533,7 +537,7 @@ def _unsafe(name: str) -> ValueError:
 def _parts(name: str) -> tuple[str, ...]:
     """The parts of a member's name, if it stays inside the folder it is extracted to."""
     member = PureWindowsPath(name)  # knows both kinds of slash and drive letters, whatever this machine is
-    if member.anchor or ".." in member.parts or not member.parts:
+    if member.anchor or ".." in member.parts or not member.parts or "\0" in name:
         raise _unsafe(name)
     return member.parts
 

@@ -38,6 +38,7 @@ class PictureFolder:
         train: pictures to learn from, as (path inside the folder, label), sorted.
         valid: pictures to validate on, likewise.
         skipped: files that are no pictures, as "path: reason".
+        twins: how many pictures are, byte for byte, both among those to learn from and those to validate on.
         fingerprint: a checksum of which pictures, with what content, are to be learned from and validated on, and of
             their labels.
     """
@@ -46,6 +47,7 @@ class PictureFolder:
     train: Labelled
     valid: Labelled
     skipped: tuple[str, ...]
+    twins: int
     fingerprint: str
 
 
@@ -91,17 +93,27 @@ def read_folder(
     train, valid = (
         _labelled(part, root) for part in (good if len(good) == 2 else _divided(good[0], valid_share, seed))
     )
-    content = [[(path, label, checksums[root / path]) for path, label in part] for part in (train, valid)]
-    fingerprint = hashlib.sha256(json.dumps([list(files[0]), content]).encode()).hexdigest()
-    return PictureFolder(tuple(files[0]), train, valid, skipped, fingerprint)
+    learned, kept = ([checksums[root / path] for path, _ in part] for part in (train, valid))
+    listed = json.dumps([list(files[0]), train, learned, valid, kept])
+    return PictureFolder(
+        tuple(files[0]),
+        train,
+        valid,
+        skipped,
+        twins=len(set(learned) & set(kept)),
+        fingerprint=hashlib.sha256(listed.encode()).hexdigest(),
+    )
 
 
 def _parts(root: Path) -> tuple[Path, ...]:
     """The folder to learn from and the one to validate on, or ``root`` alone if it is not divided."""
-    folders = {folder.name.lower(): folder for folder in _folders(root)}
-    train = [folders[name] for name in _TRAIN_NAMES if name in folders]
-    valid = [folders[name] for name in _VALID_NAMES if name in folders]
+    train, valid = (
+        [folder for name in names for folder in _folders(root) if folder.name.lower() == name]
+        for names in (_TRAIN_NAMES, _VALID_NAMES)
+    )
     if train and valid:
+        if len(train) > 1:
+            raise ValueError(f"{train[0]} or {train[1]}: which is to be learned from? Rename the other")
         return train[0], valid[0]
     for folder in (*train, *valid):  # a class may have such a name; but it holds pictures, not only folders
         if _folders(folder) and not any(path.suffix.lower() in SUFFIXES for path in folder.iterdir()):
@@ -129,7 +141,8 @@ def _class_files(root: Path) -> dict[str, list[Path]]:
         folder.name: sorted(
             path
             for path in folder.rglob("*")
-            if path.is_file() and not any(part.startswith(_HIDDEN) for part in path.relative_to(root).parts)
+            if (path.is_file() or path.is_symlink())
+            and not any(part.startswith(_HIDDEN) for part in path.relative_to(root).parts)
         )
         for folder in folders
     }
@@ -137,6 +150,8 @@ def _class_files(root: Path) -> dict[str, list[Path]]:
 
 def _check(path: Path) -> tuple[str, str]:
     """Why a file cannot be used, or nothing, and a checksum of its content."""
+    if not path.is_file():
+        return "a link to a folder, which is not followed, or to nothing", ""
     if path.suffix.lower() not in SUFFIXES:
         return f"not one of {', '.join(SUFFIXES)}", ""
     try:

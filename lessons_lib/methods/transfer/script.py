@@ -255,6 +255,8 @@ def _read_once(data: Path, options: Options, accelerator: Accelerator, *, progre
 def _describe(folder: PictureFolder, options: Options, source: ImageNetClassifier) -> None:
     for reason in folder.skipped:
         print(f"skipped {reason}")
+    if folder.twins:
+        print(f"{folder.twins} pictures are both learned from and validated on, so the accuracy will flatter")
     learns = f"all layers after {options.freeze}" if options.freeze else "all layers"
     begins = "with random weights" if options.from_scratch else "as ImageNet left it"
     print(
