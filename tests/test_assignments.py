@@ -409,3 +409,45 @@ def test_feedback_is_a_page_with_the_points(graded: Round):
     assert result["success"], result
     (page,) = (graded.folder / "feedback" / STUDENTS[1] / SETS[0]).glob("*.html")
     assert f"Score: 0.0 / {AUTOGRADED + MARKED_BY_A_PERSON}.0" in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the guide's command is for a Unix shell")
+def test_a_duplicated_cell_is_what_the_teachers_guide_says(tmp_path: Path):
+    """nbgrader blames the metadata, exports 0.0 and grades nobody after; the guide's command finds the cell."""
+    name = SETS[-1]
+    shutil.copytree(SOURCE / name, tmp_path / "source" / name)
+    shutil.copy(SOURCE.parent / "nbgrader_config.py", tmp_path)
+
+    def nbgrader(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "nbgrader", *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=tmp_path,
+            env=os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"},
+        )
+
+    assert nbgrader("generate_assignment", name).returncode == 0
+    for student in ("ann", "zoe"):
+        shutil.copytree(tmp_path / "release" / name, tmp_path / "submitted" / student / name)
+    file = tmp_path / "submitted" / "ann" / name / f"{name}.ipynb"
+    notebook = nbformat.read(file, 4)
+    place, cell = next((i, cell) for i, cell in enumerate(notebook.cells) if is_solution(cell))
+    notebook.cells.insert(place, v4.new_code_cell(cell.source, metadata=cell.metadata))
+    nbformat.write(notebook, file)
+
+    guide = (SOURCE.parent / "README.md").read_text(encoding="utf-8")
+    (command,) = re.findall(r"grep .* uniq -d", guide)
+    found = subprocess.run(
+        command.replace("SET", name), shell=True, capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    identity = cell.metadata.nbgrader.grade_id
+    assert found.stdout == f'submitted/ann/{name}/{name}.ipynb:"grade_id": "{identity}"\n'
+
+    graded = nbgrader("autograde", name)
+    assert graded.returncode != 0
+    assert "use an old version" in graded.stderr
+    assert nbgrader("export").returncode == 0
+    _, *rows = (tmp_path / "grades.csv").read_text(encoding="utf-8").splitlines()
+    assert [(row.split(",")[3], row.split(",")[-2]) for row in rows] == [("ann", "0.0")]
