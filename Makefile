@@ -26,7 +26,7 @@ lab: $(INSTALLED) ## study: open JupyterLab on lesson 00; ARGS="--port=9999" pas
 # gains less from a second thread than from another lesson beside it. Notebooks apart and without --cov, given which
 # nbval waits in vain for coverage in its kernels. Both run, whatever fails, and make is red if either is.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
-NBVAL := --nbval --nbval-current-env --nbval-sanitize-with=tests/sanitize.cfg --nbval-cell-timeout=300
+NBVAL := -p tests.nbval_outputs --nbval --nbval-current-env --nbval-sanitize-with=tests/sanitize.cfg --nbval-cell-timeout=300
 test: $(INSTALLED) ## run the tests and every notebook; ARGS="-k hooks" chooses some
 ifdef ARGS
 	$(PYTEST) $(NBVAL) $(ARGS)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import atexit
-import base64
 import copy
 import json
+import operator
 import os
 import re
 import sys
@@ -26,17 +26,19 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from nbconvert import HTMLExporter
 from nbformat import NotebookNode
 
+from lessons_lib.comparison import outputs, pictures
 from lessons_lib.course import REPOSITORY, Profile, resolve_profile
 
 NOTEBOOKS = REPOSITORY / "notebooks"
 BUILD = REPOSITORY / "build"
+SANITIZE = REPOSITORY / "tests" / "sanitize.cfg"  # what may differ in outputs wherever it stands
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 QUICK_CELL_SECONDS = 300
 MEMORY_SAMPLE_SECONDS = 0.1
 
-# nbconvert's page with solutions folded away, the alt text of pictures, and no script that needs a network
+# nbconvert's page with solutions folded away, and no script that needs a network
 PAGE = """
 {%- extends 'lab/index.html.j2' -%}
 {%- block html_head_js_requirejs -%}{%- endblock -%}
@@ -47,10 +49,6 @@ PAGE = """
 {{ super() }}
 {%- endif -%}
 {%- endblock codecell -%}
-{%- block data_png -%}
-{%- set alt = output | get_metadata('alt', 'image/png') -%}
-{{ super().replace('<img', '<img alt="' ~ (alt | escape_html) ~ '"', 1) if alt else super() }}
-{%- endblock data_png -%}
 """
 
 
@@ -292,24 +290,50 @@ def course(
 def refresh(lessons: Sequence[Path]) -> list[Run]:
     """Execute lessons in the *quick* profile and store the outputs in them; a failing one is left as it was.
 
-    The picture of a cell tagged ``cover`` is also written to ``images/NN.png``, for the top of the lesson.
+    A stored output that the new one agrees with stays (:func:`kept`), so that a difference shows what has changed;
+    what is stored anew is packed as small as nobody sees. The picture of a cell tagged ``cover`` is also written to
+    ``images/NN.png``, for the top of the lesson.
     """
+    sanitize = outputs.sanitizer(SANITIZE.read_text(encoding="utf-8"))
     runs = []
     for path in lessons:
+        before = clean(nbformat.read(path, as_version=4))
         notebook, run = _announced(path, "quick")
         if run.failure is None:
+            cover = path.parent / "images" / f"{run.lesson}.png"
+            stays = kept(before, notebook, sanitize)
+            for old, cell, same in zip(before.cells, notebook.cells, stays, strict=True):
+                if "cover" in cell.metadata.get("tags", []) and not (same and cover.exists()):
+                    cover.parent.mkdir(exist_ok=True)
+                    for _, file in outputs.embedded(cell.outputs):
+                        cover.write_bytes(pictures.lightest(file, kinds=("png",))[1])
+                if same:
+                    cell.outputs = old.outputs
+                else:
+                    outputs.pack(cell.get("outputs", []))
             nbformat.write(notebook, path)
-            for picture in _covers(notebook):
-                (path.parent / "images").mkdir(exist_ok=True)
-                (path.parent / "images" / f"{run.lesson}.png").write_bytes(base64.b64decode(picture))
         runs.append(run)
     return runs
 
 
-def _covers(notebook: NotebookNode) -> list[str]:
-    cells = [cell for cell in notebook.cells if "cover" in cell.metadata.get("tags", [])]
+def kept(stored: NotebookNode, new: NotebookNode, sanitize: outputs.Sanitizer) -> list[bool]:
+    """Which cells of a notebook keep the outputs that are stored, of two that differ in outputs only.
+
+    Those whose new outputs agree with the stored ones. A cell that ignores its outputs may print and draw what it
+    likes; it keeps the stored words, numbers and pictures as long as the words are the same and every other cell's
+    outputs agree. Otherwise what it depends on may have changed, and it is stored anew if it does not agree itself.
+    """
+    pairs = [
+        (old.get("outputs", []), cell.get("outputs", []), set(cell.metadata.get("tags", [])))
+        for old, cell in zip(stored.cells, new.cells, strict=True)
+    ]
+    agree = [outputs.equal(old, now, sanitize, trained="trained" in tags) for old, now, tags in pairs]
+    ignored = ["nbval-ignore-output" in tags for _, _, tags in pairs]
+    if not all(map(operator.or_, agree, ignored)):
+        return agree
     return [
-        out.data["image/png"] for cell in cells for out in cell.outputs if "image/png" in out.get("data", {})
+        same or (ignores and outputs.same_shape(old, now, sanitize))
+        for same, ignores, (old, now, _) in zip(agree, ignored, pairs, strict=True)
     ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import re
-from html import unescape
+from html import escape, unescape
 from pathlib import Path, PurePosixPath
 from posixpath import normpath
 
@@ -51,19 +51,25 @@ PAGE = """
 {%- block data_text -%}{{ printed(output.data['text/plain']) }}{%- endblock data_text -%}
 {%- block error -%}{{ printed(output.traceback | join('\\n')) }}{%- endblock error -%}
 {%- block data_png %}
-{%- set picture = output.metadata['image/png'] %}
 
-<div class="figure" tabindex="0"><img src="{{ output.metadata.filenames['image/png'] }}" loading="lazy"
- alt="{{ picture.alt | escape_html }}" width="{{ picture.width }}" height="{{ picture.height }}"
- style="--width: {{ picture.width }}px"></div>
+{{ output.metadata.figure }}
 {% endblock data_png -%}
 {%- block data_html %}
 
+{% if output.metadata.figure -%}
+{{ output.metadata.figure }}
+{%- else -%}
 <div class="table">
 {{ output.data['text/html'] }}
 </div>
+{%- endif %}
 {% endblock data_html -%}
 """
+# a figure as lessons_lib.plots.img_tag writes it
+FIGURE = re.compile(
+    r'<img (?P<alt>alt="[^"]*") style="width: (?P<width>\d+)px; max-width: 100%"'
+    r' src="data:image/(?P<kind>png|jpeg);base64,(?P<file>[^"]+)">'
+)
 
 
 def on_config(config: MkDocsConfig) -> None:
@@ -122,17 +128,33 @@ def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -
 
 def to_markdown(notebook: NotebookNode, name: str) -> tuple[str, dict[str, bytes]]:
     """A lesson as Markdown, and its pictures by file name, ``name_files/…``."""
-    for cell in notebook.cells:
-        for output in cell.get("outputs", []):
-            if "image/png" in output.get("data", {}):
-                with Image.open(io.BytesIO(base64.b64decode(output.data["image/png"]))) as picture:
-                    width = output.metadata["image/png"].setdefault("width", picture.width)
-                    output.metadata["image/png"]["height"] = round(width * picture.height / picture.width)
-    exporter = MarkdownExporter(raw_template=PAGE)
-    text, resources = exporter.from_notebook_node(
-        notebook, {"unique_key": name, "output_files_dir": f"{name}_files"}
-    )
-    return text, resources["outputs"]
+    pictures: dict[str, bytes] = {}
+
+    def figure(alt: str, kind: str, packed: str, width: int | None) -> str:
+        address = f"{name}_files/{name}_{len(pictures) + 1}.{kind}"
+        pictures[address] = base64.b64decode(packed)
+        with Image.open(io.BytesIO(pictures[address])) as picture:
+            width = width or picture.width
+            height = round(width * picture.height / picture.width)
+        return (
+            f'<div class="figure" tabindex="0"><img src="{address}" loading="lazy" alt="{alt}"'
+            f' width="{width}" height="{height}" style="--width: {width}px"></div>'
+        )
+
+    for output in (output for cell in notebook.cells for output in cell.get("outputs", [])):
+        data = output.get("data", {})
+        shown = FIGURE.fullmatch(data.get("text/html", ""))
+        if shown:
+            output.metadata["figure"] = figure(
+                shown["alt"], shown["kind"], shown["file"], int(shown["width"])
+            )
+        elif "image/png" in data:
+            told = output.metadata.get("image/png", {})
+            output.metadata["figure"] = figure(
+                escape(told.get("alt", "")), "png", data["image/png"], told.get("width")
+            )
+    text, _ = MarkdownExporter(raw_template=PAGE).from_notebook_node(notebook, {"unique_key": name})
+    return text, pictures
 
 
 def _address(path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import os
 import re
@@ -22,8 +23,10 @@ import nbformat
 import psutil
 import pytest
 from nbformat import NotebookNode, v4
+from PIL import Image
 
 from lessons_lib import runner
+from lessons_lib.comparison import outputs
 from lessons_lib.course import REPOSITORY
 from tests import bench, jupyter_server
 from tests.bench import __main__ as bench_command
@@ -32,9 +35,8 @@ needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="GNU make i
 needs_sh = pytest.mark.skipif(os.name == "nt", reason="stands in for Python with a shell script")
 
 DOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8DwHwAFBQIAX8jx0gAAAABJRU5ErkJggg=="
-PICTURE = f"""from base64 import b64decode
-from IPython.display import Image
-Image(b64decode("{DOT}"), alt='A "red" dot.')"""
+PICTURE = f"""from IPython.display import HTML
+HTML('<img alt="A &quot;red&quot; dot." src="data:image/png;base64,{DOT}">')"""
 HUNGRY_CHILD = """import subprocess, sys
 subprocess.run([sys.executable, "-c", "import time; x = b'x' * 300_000_000; time.sleep(1)"])"""
 FORKED_CHILD = """import multiprocessing, time
@@ -231,6 +233,63 @@ def test_refresh_stores_outputs_without_anything_that_changes_by_itself(tmp_path
     }
     runner.refresh([path])
     assert path.read_bytes() == first
+
+
+def test_refresh_keeps_what_agrees_with_what_is_stored(tmp_path: Path):
+    path = write(
+        tmp_path / "01_a.ipynb",
+        "import random, time\nprint(f'{0.7 + random.random() / 100:.6f} ± 0.1 after {time.time_ns() % 99 + 1} s')",
+        v4.new_code_cell("print(time.time_ns(), 'nanoseconds')", metadata={"tags": ["nbval-ignore-output"]}),
+        "print('end')",
+    )
+    runner.refresh([path])
+    first = path.read_bytes()
+    runner.refresh([path])
+    assert path.read_bytes() == first
+    notebook = read(path)
+    notebook.cells[2].source = "print('The end')"
+    nbformat.write(notebook, path)
+    runner.refresh([path])
+    again = read(path)
+    assert [old.outputs == new.outputs for old, new in zip(notebook.cells, again.cells, strict=True)] == [
+        True,
+        False,  # what it depends on may have changed
+        False,
+    ]
+    assert again.cells[2].outputs[0].text == "The end\n"
+
+
+def test_refresh_packs_pictures_and_keeps_packed_ones(tmp_path: Path):
+    # a disc's edge has many shades
+    draw = """import base64, io
+from IPython.display import HTML
+from PIL import Image, ImageDraw
+large, buffer = Image.new("RGB", (800, 600), "white"), io.BytesIO()
+ImageDraw.Draw(large).ellipse((100, 100, {right}, 500), fill="#0072B2")
+large.resize((400, 300)).save(buffer, "PNG")
+HTML(f'<img alt="A blue disc on white." src="data:image/png;base64,{{base64.b64encode(buffer.getvalue()).decode()}}">')
+"""
+    path = write(
+        tmp_path / "01_a.ipynb", v4.new_code_cell(draw.format(right=500), metadata={"tags": ["cover"]})
+    )
+
+    def stored() -> bytes:
+        ((_, file),) = outputs.embedded(read(path).cells[0].outputs)
+        return file
+
+    runner.refresh([path])
+    first, cover = path.read_bytes(), tmp_path / "images" / "01.png"
+    with Image.open(io.BytesIO(stored())) as picture:
+        assert picture.mode == "P", "a palette"
+    assert cover.read_bytes() == stored()
+    runner.refresh([path])
+    assert path.read_bytes() == first
+    notebook = read(path)
+    notebook.cells[0].source = draw.format(right=700)
+    nbformat.write(notebook, path)
+    runner.refresh([path])
+    assert path.read_bytes() != first
+    assert cover.read_bytes() == stored()
 
 
 def test_refresh_keeps_the_message_of_an_expected_error_and_the_cover(tmp_path: Path):

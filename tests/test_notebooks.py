@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 import re
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from nbformat import NotebookNode, v4
 from nbval.plugin import get_sanitize_patterns
 from PIL import Image
 
+from lessons_lib import plots
 from lessons_lib.course import REPOSITORY
 from lessons_lib.runner import clean, find_lessons, refresh
 from tests import notebook_rules
@@ -78,7 +80,8 @@ def lesson() -> NotebookNode:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(notebook_rules, "IGNORING", {})
     (tmp_path / "04_next.ipynb").touch()
     return tmp_path
 
@@ -125,6 +128,11 @@ WINDOWS = v4.new_output("execute_result", {"text/plain": r"'C:\\Users\\ada'"}, e
 TRACEBACK = v4.new_output("error", ename="E", evalue="e", traceback=["File /home/ada/course/x.py:3", "E: e"])
 TABLE = v4.new_output("display_data", {"text/html": "<td>/Users/ada/course</td>"})
 
+VERDICT = v4.new_output("stream", name="stdout", text="a: 1.5\ntraining helps: True\n")
+YES = v4.new_output("stream", name="stdout", text="no\n")
+ANY = v4.new_output("stream", name="stdout", text="a 0.71 ± 0.50\nb 0.65 ± 0.05\n")
+HEAVY = v4.new_output("stream", name="stdout", text="a word " * 220_000)
+
 BREACHES = {
     "never run": (set_cell(5, execution_count=None), "executed", 5),
     "run twice": (set_cell(5, execution_count=7), "executed", 5),
@@ -162,6 +170,8 @@ BREACHES = {
     "open solution": (lambda notebook: notebook.cells[8].metadata.pop("jupyter"), "folded-solutions", 9),
     "no solution": (retag(9), "folded-solutions", None),
     "time stamps": (lambda notebook: notebook.cells[4].metadata.update(execution={}), "clean-metadata", None),
+    "says nothing": (show(7, ANY), "intervals-that-say-something", 7),
+    "one more ignored": (retag(7, "nbval-ignore-output"), "outputs-compared", 7),
     "other kernel": (
         lambda notebook: notebook.metadata.kernelspec.update(name="my-env"),
         "clean-metadata",
@@ -179,8 +189,56 @@ def test_each_breach_is_caught_where_it_is(spoil, rule: str, cell: int | None, f
     assert broken[rule] == cell
 
 
+NEW_BREACHES = {
+    "verdict": (show(7, VERDICT), "numbers-not-verdicts", 7),
+    "bare no": (show(7, YES), "numbers-not-verdicts", 7),
+    "long cell": (resource(5, "look()\n" * 16), "cell-length", 5),
+    "nothing further": (resource(8, "## Try it\n\n## Exercises"), "headings", None),
+    "further after the panel": (
+        resource(8, "## Try it\n\n## Going further\n\n## Exercises"),
+        "headings",
+        None,
+    ),
+    "heavy": (show(7, HEAVY), "light", None),
+}
+
+
+@pytest.fixture
+def new_form(monkeypatch: pytest.MonkeyPatch) -> NotebookNode:
+    """A lesson that keeps every rule of the new form, which binds it."""
+    monkeypatch.setattr(notebook_rules, "NEW_FORM", frozenset({"03"}))
+    notebook = lesson()
+    notebook.cells[7].source = "## Going further\n\n## Try it\n\n## Exercises"
+    return notebook
+
+
+def test_a_good_lesson_of_the_new_form_breaks_no_rule(new_form: NotebookNode, folder: Path):
+    assert broken_rules(new_form, folder) == {}
+
+
+@pytest.mark.parametrize(("spoil", "rule", "cell"), NEW_BREACHES.values(), ids=NEW_BREACHES.keys())
+def test_each_breach_of_the_new_form_is_caught(
+    spoil, rule: str, cell: int | None, new_form: NotebookNode, folder: Path
+):
+    spoil(new_form)
+    assert broken_rules(new_form, folder) == {rule: cell}
+
+
+def test_the_new_form_binds_no_other_lesson(folder: Path):
+    notebook = lesson()
+    for spoil in (show(7, VERDICT), resource(5, "look()\n" * 16), show(5, HEAVY)):
+        spoil(notebook)
+    assert broken_rules(notebook, folder) == {}
+
+
 def test_every_rule_has_a_breach():
-    assert {rule for _, rule, _ in BREACHES.values()} == set(notebook_rules.RULES)
+    breaches = [*BREACHES.values(), *NEW_BREACHES.values()]
+    assert {rule for _, rule, _ in breaches} == set(notebook_rules.RULES)
+
+
+def test_a_number_that_fell_is_kept_low(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(notebook_rules, "IGNORING", {"03": 1})
+    assert broken_rules(lesson(), folder) == {"outputs-compared": None}
 
 
 def test_the_command_names_the_notebook_the_cell_and_the_rule(
@@ -257,9 +315,40 @@ def corrupted(notebook: NotebookNode) -> NotebookNode:
     raise AssertionError("this notebook prints no number for nbval to compare")
 
 
+def printed(text: str) -> NotebookNode:
+    return v4.new_output("stream", name="stdout", text=text)
+
+
+def curves(*names: str) -> str:
+    """A figure as lessons store it, with a curve for each name."""
+    values = {"trained": [0.2, 0.5, 0.7], "untrained": [0.1, 0.2, 0.2]}
+    layers = {name: dict(zip(("conv1", "conv2", "conv3"), values[name], strict=True)) for name in names}
+    return plots.img_tag(plots.by_layer(layers, title="Sparsity", ylabel="share"), "Curves rise with depth.")
+
+
+TWO, ONE = curves("trained", "untrained"), curves("trained")
+# what a cell prints or shows, and what is stored of it: that agrees, and that does not
+AGREE = {
+    "in the interval": ("accuracy 0.73 ± 0.03", "accuracy 0.71 ± 0.03"),
+    "a count": ("478 of 529 places", "481 of 529 places"),
+    "the last digit": ("| loss | 0.70 |", "| loss  | 0.71 |"),
+    "a time": ("0.70 after 3 s", "0.71 after 12 s"),
+    "a picture": (TWO, TWO),
+}
+DIFFER = {
+    "out of the interval": ("accuracy 0.79 ± 0.03", "accuracy 0.71 ± 0.03"),
+    "a word dropped": ("accuracy 0.71", "test accuracy 0.71"),
+    "another size": ("478 of 530 places", "481 of 529 places"),
+    "labels swapped": ("dog 0.71, cat 0.71", "cat 0.71, dog 0.71"),
+    "a series missing": (ONE, TWO),
+    "a picture missing": ("nothing", TWO),
+    "other alt text": (TWO.replace("rise", "fall"), TWO),
+}
+
+
 @pytest.fixture(scope="module")
 def canaries(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """What nbval reports, with the project's own settings, on an intact notebook and on two corrupted ones."""
+    """What nbval reports, with the project's own settings, on intact and on corrupted notebooks."""
     folder = tmp_path_factory.mktemp("canaries")
     intact = folder / "intact.ipynb"
     cells = [code("x = 20"), code("print('x is', x + 1)\nobject()"), code("x")]
@@ -268,16 +357,36 @@ def canaries(tmp_path_factory: pytest.TempPathFactory) -> str:
     nbformat.write(corrupted(nbformat.read(intact, as_version=4)), folder / "corrupted.ipynb")
     for path in find_lessons()[:1]:
         nbformat.write(corrupted(nbformat.read(path, as_version=4)), folder / "lesson.ipynb")
-    options = [
-        "--nbval",
-        "--nbval-current-env",
-        f"--nbval-sanitize-with={SANITIZE}",
-        "-rA",
-        "-p",
-        "no:cacheprovider",
-    ]
+    for name, pairs in (("agree", AGREE), ("differ", DIFFER)):
+        made = []
+        for count, (now, stored) in enumerate(pairs.values()):
+            (folder / f"{name}{count}.html").write_text(now, encoding="utf-8")
+            shows = f"open('{name}{count}.html', encoding='utf-8').read()"
+            if "<img" in stored and "<img" in now:
+                cell = code(
+                    f"from IPython.display import HTML, display\ndisplay(HTML({shows}))", html(stored)
+                )
+            elif "<img" in stored:
+                cell = code(f"print({shows})", html(stored))
+            else:
+                cell = code(f"print({shows})", printed(stored + "\n"))
+            cell.execution_count = count + 1
+            made.append(cell)
+        nbformat.write(v4.new_notebook(cells=made), folder / f"{name}.ipynb")
+    settings = re.search(r"^NBVAL := (.*)$", (REPOSITORY / "Makefile").read_text(encoding="utf-8"), re.M)
+    assert settings
+    options = settings[1].replace("tests/sanitize.cfg", str(SANITIZE)).split()
+    options += ["-n", "2", "--dist", "loadfile", "-rA", "-p", "no:cacheprovider"]
     command = [sys.executable, "-m", "pytest", *options, "--rootdir=.", "."]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder).stdout
+    variables = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=folder, env=variables
+    ).stdout
+
+
+def html(text: str) -> NotebookNode:
+    kinds = {"text/html": text, "text/plain": "<IPython.core.display.HTML object>"}
+    return v4.new_output("display_data", kinds)
 
 
 def outcomes(report: str, notebook: str) -> list[str]:
@@ -286,6 +395,15 @@ def outcomes(report: str, notebook: str) -> list[str]:
 
 def test_canary_intact_outputs_pass(canaries: str):
     assert outcomes(canaries, "intact") == ["PASSED", "PASSED", "PASSED"]
+
+
+def test_canary_what_agrees_passes(canaries: str):
+    assert outcomes(canaries, "agree") == ["PASSED"] * len(AGREE), canaries
+
+
+def test_canary_what_differs_fails(canaries: str):
+    assert outcomes(canaries, "differ") == ["FAILED"] * len(DIFFER), canaries
+    assert "picture 1 of 1" in canaries, "a picture's difference is said in words"
 
 
 def test_canary_a_corrupted_output_fails(canaries: str):

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from IPython.display import HTML, SVG, Image, display
+from IPython.display import HTML, SVG, display
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -49,12 +49,8 @@ def show(figure: Figure | SVG, alt: str) -> None:
     """
     if len(alt.split()) < 5 or not alt.rstrip().endswith("."):
         raise ValueError(f"alt text must be a sentence that says what is seen, not {alt!r}")
-    if isinstance(figure, SVG):
-        # as an output of its own it would lose its alt text in JupyterLab
-        display(HTML(img_tag(figure, alt)))
-    else:
-        width = _page_width(figure)
-        display(Image(data=to_png(figure), alt=alt, width=width))
+    # not as an output of its own: JupyterLab's pictures have no alt text
+    display(HTML(img_tag(figure, alt)))
 
 
 def _page_width(figure: Figure) -> int:

@@ -1,0 +1,23 @@
+"""Plugin for pytest (``-p tests.nbval_outputs``): nbval allows numbers their uncertainty, and it sees pictures."""
+
+from __future__ import annotations
+
+import pytest
+from nbval.plugin import IPyNbCell
+
+from lessons_lib.comparison import outputs
+
+_exactly = IPyNbCell.compare_outputs
+
+
+def _compare_outputs(cell: IPyNbCell, test, ref, skip_compare=None) -> bool:
+    agree = _exactly(cell, outputs.reconciled(ref, test, cell.sanitize), ref, skip_compare)
+    trained = "trained" in cell.cell.metadata.get("tags", [])
+    differences = outputs.picture_differences(ref, test, trained=trained)
+    cell.comparison_traceback += differences
+    return agree and not differences
+
+
+@pytest.hookimpl
+def pytest_configure() -> None:
+    IPyNbCell.compare_outputs = _compare_outputs
