@@ -67,7 +67,7 @@ PAGE = """
 """
 # a figure as lessons_lib.plots.img_tag writes it
 FIGURE = re.compile(
-    r'<img (?P<alt>alt="[^"]*") style="width: (?P<width>\d+)px; max-width: 100%"'
+    r'<img alt="(?P<alt>[^"]*)" style="width: (?P<width>\d+)px; max-width: 100%"'
     r' src="data:image/(?P<kind>png|jpeg);base64,(?P<file>[^"]+)">'
 )
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import importlib.util
+import io
 import json
 import os
 import re
@@ -11,9 +14,13 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import matplotlib.pyplot as plt
 import nbformat
 import pytest
+from nbformat import v4
+from PIL import Image
 
+from lessons_lib import plots
 from lessons_lib.course import REPOSITORY
 from lessons_lib.runner import find_lessons
 from tests.notebook_rules import code_cells, pictures, tags
@@ -135,6 +142,34 @@ def test_a_lesson_shows_all_that_is_stored_in_it(lesson: Path, site: Path, pages
     printed = [output for cell in cells for output in cell.outputs if output.output_type == "stream"]
     assert html.count('class="output highlight"') >= len(printed)
     assert html.count("Run this cell in JupyterLab") == sum("_panel(" in cell.source for cell in cells)
+
+
+def test_a_figure_becomes_a_file_of_a_known_size():
+    spec = importlib.util.spec_from_file_location("pages", REPOSITORY / "site" / "pages.py")
+    assert spec
+    assert spec.loader
+    pages = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(pages)
+    figure, axis = plt.subplots(figsize=(4, 3))
+    axis.plot([0, 1])
+    png = plots.img_tag(figure, 'A line rises to "1" & ends.')
+    buffer = io.BytesIO()
+    Image.new("RGB", (300, 150), "white").save(buffer, "JPEG")
+    packed = base64.b64encode(buffer.getvalue()).decode()
+    jpeg = f'<img alt="Nothing to see." style="width: 200px; max-width: 100%" src="data:image/jpeg;base64,{packed}">'
+    shown = [v4.new_output("display_data", {"text/html": html}) for html in (png, jpeg, "<b>no figure</b>")]
+    notebook = v4.new_notebook(cells=[v4.new_code_cell("show()", outputs=shown)])
+    text, files = pages.to_markdown(notebook, "01_a")
+    assert list(files) == ["01_a_files/01_a_1.png", "01_a_files/01_a_2.jpeg"]
+    assert files["01_a_files/01_a_2.jpeg"] == buffer.getvalue()
+    first, second = Tags(text).images
+    width = round(4 * plt.rcParams["figure.dpi"])
+    assert (first["src"], first["alt"]) == ("01_a_files/01_a_1.png", 'A line rises to "1" & ends.')
+    assert (first["width"], first["height"], first["loading"]) == (str(width), str(width * 3 // 4), "lazy")
+    assert (second["width"], second["height"]) == ("200", "100")
+    assert text.count('<div class="figure" tabindex="0">') == 2
+    assert "base64" not in text
+    assert '<div class="table">\n<b>no figure</b>' in text
 
 
 def test_formulas_need_no_script(site: Path):

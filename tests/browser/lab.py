@@ -18,11 +18,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
+import nbformat
 import pytest
+from nbformat import v4
 from playwright.sync_api import Browser, Error, Locator, Page, sync_playwright
 
+from lessons_lib import plots
 from lessons_lib.course import REPOSITORY
-from lessons_lib.runner import WIDGET, environment, find_lessons
+from lessons_lib.runner import WIDGET, clean, environment, find_lessons
 from tests import jupyter_server
 from tests.test_notebooks import sanitized
 
@@ -81,11 +85,32 @@ UNCOVERED = """dots => dots.findIndex(dot => {
 })"""
 
 
+ALT = 'A line rises to "1" & ends.'
+FIGURE = "figure.ipynb"  # a notebook with a stored figure, which JupyterLab has no reason to trust
+IMAGES = """() => [...document.querySelectorAll('.jp-OutputArea img')].map(image => ({
+    alt: image.alt, drawn: image.naturalWidth, width: image.style.width, most: image.style.maxWidth,
+}))"""
+
+
+def write_figure(path: Path) -> None:
+    figure, axis = plt.subplots(figsize=(4, 3))
+    axis.plot([0, 1])
+    kinds = {"text/html": plots.img_tag(figure, ALT), "text/plain": "<IPython.core.display.HTML object>"}
+    source = f"""from matplotlib import pyplot as plt
+from lessons_lib import plots
+figure, axis = plt.subplots(figsize=(4, 3))
+axis.plot([0, 2])
+plots.show(figure, {ALT!r})"""
+    cell = v4.new_code_cell(source, outputs=[v4.new_output("display_data", kinds)], execution_count=1)
+    nbformat.write(clean(v4.new_notebook(cells=[cell])), path)
+
+
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a JupyterLab on a copy of the lessons: what they save, a mark in lesson 10 too, is thrown away."""
     folder = tmp_path_factory.mktemp("lab")
     shutil.copytree(REPOSITORY / "notebooks", folder / "notebooks")
+    write_figure(folder / "notebooks" / FIGURE)
     for name, values in SETTINGS.items():
         file = folder / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -128,7 +153,7 @@ def browser() -> Iterator[Browser]:
 def opened(lab: str, browser: Browser, request: pytest.FixtureRequest) -> Callable[[Path], Page]:
     """The page of a lesson, whose cells are running; the next lesson's run beside them, for there are two cores."""
     own = [item for item in request.session.items if item.getparent(pytest.Module) is request.node]
-    lessons = [item.callspec.params["lesson"] for item in own]
+    lessons = [item.callspec.params["lesson"] for item in own if hasattr(item, "callspec")]
     pages: dict[Path, Page] = {}
 
     def open_and_run(lesson: Path) -> None:
@@ -156,6 +181,28 @@ def until(condition: Callable[[], Any], seconds: float) -> Any:
             return found
         time.sleep(POLL_SECONDS)
     raise TimeoutError(f"nothing after {seconds} s")
+
+
+def test_00_alt_text_of_a_figure_reaches_the_reader(lab: str, browser: Browser):
+    """As it is stored, which JupyterLab cleans of what might harm, and as it is after running."""
+    page = browser.new_page(viewport=DESKTOP)
+    page.goto(lab.replace("/lab?", f"/lab/workspaces/figure/tree/notebooks/{FIGURE}?"))
+    expected = {"alt": ALT, "width": "400px", "most": "100%"}
+    try:
+        stored = until(lambda: page.evaluate(IMAGES), RUN_SECONDS)
+        trusted = f"() => {LAB}.content.model.cells.get(0).trusted"
+        assert page.evaluate(trusted) is False
+        assert [image | expected for image in stored] == stored
+        assert stored[0]["drawn"] == 2 * 400
+        page.evaluate(RUN, "run-all-cells")
+        outputs(page)
+        assert page.evaluate(trusted) is True
+        assert [image | expected for image in page.evaluate(IMAGES)] == stored
+        assert page.get_by_role("img", name=ALT).count() == 1, "what a screen reader is told"
+    finally:
+        with suppress(Error):
+            page.evaluate(f"() => {LAB}.sessionContext.shutdown()")
+        page.close()
 
 
 @pytest.mark.timeout(900)
