@@ -307,10 +307,10 @@ def refresh(lessons: Sequence[Path]) -> list[Run]:
                     cover.parent.mkdir(exist_ok=True)
                     for _, file in outputs.embedded(cell.outputs):
                         cover.write_bytes(pictures.lightest(file, kinds=("png",))[1])
-                if same:
+                if not same:
+                    outputs.pack(cell.outputs)
+                elif cell.cell_type == "code":
                     cell.outputs = old.outputs
-                else:
-                    outputs.pack(cell.get("outputs", []))
             nbformat.write(notebook, path)
         runs.append(run)
     return runs

@@ -297,6 +297,7 @@ def test_refresh_keeps_the_message_of_an_expected_error_and_the_cover(tmp_path: 
         tmp_path / "01_a.ipynb",
         v4.new_code_cell("raise ValueError('too large')", metadata={"tags": ["raises-exception"]}),
         v4.new_code_cell(PICTURE, metadata={"tags": ["cover"]}),
+        v4.new_markdown_cell("Words."),
     )
     (run,) = runner.refresh([path])
     assert run.failure is None
