@@ -14,6 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+Classes = int | Tensor | Sequence[int] | np.ndarray
+"""One class, or a row of them: Python's or NumPy's integers, or a tensor, such as the one of no dimensions that
+``argmax()`` gives."""
+
 
 def device_of(model: nn.Module) -> torch.device:
     """Where the network's first parameter lies; the CPU for one that has none."""
@@ -26,8 +30,9 @@ def uncompiled(model: nn.Module) -> nn.Module:
 
 
 def network_input(model: nn.Module, inputs: Tensor) -> Tensor:
-    """``inputs`` as the network may be given them: checked, on its device, and cut off from the caller's graph.
+    """``inputs`` as the network may be given them: checked, and copied to its device.
 
+    A copy, since the network's first layer may work in place; and one outside the caller's graph.
     Under ``torch.autocast`` the precisions may differ, since it converts.
 
     Args:
@@ -51,7 +56,7 @@ def network_input(model: nn.Module, inputs: Tensor) -> Tensor:
             f"the inputs are {inputs.dtype} and the network {_listed(precisions)}: convert one of them, "
             "as with network.float() or inputs.to(...)"
         )
-    return inputs.detach().to(device)
+    return inputs.detach().to(device, copy=True)
 
 
 def logits_of(output: Any, *, softmax: bool = False) -> Tensor:
@@ -84,6 +89,11 @@ def logits_of(output: Any, *, softmax: bool = False) -> Tensor:
     return output
 
 
+def at_least_float32(values: Tensor) -> Tensor:
+    """``values`` in float32 if their precision is lower, for sums and softmaxes that half a precision cannot hold."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
 def class_numbers(
     targets: int | Tensor | Sequence[int] | np.ndarray,
     *,
@@ -93,10 +103,9 @@ def class_numbers(
     """Classes as int64, shape (N,), whatever kind of whole number they came as.
 
     Args:
-        targets: one class, or a row of them: Python's or NumPy's integers, or a tensor, one of no dimensions such as
-            ``argmax()`` gives among them.
+        targets: see :data:`Classes`.
         classes: how many the network knows; by default not checked.
-        count: how many are needed; one class then stands for all. By default as many as there are.
+        count: for how many pictures; one class then stands for all. By default as many as there are.
 
     Raises:
         TypeError: for what is not a whole number, such as 1.0 or True.
@@ -109,7 +118,11 @@ def class_numbers(
     if numbers.is_floating_point() or numbers.is_complex() or numbers.dtype == torch.bool:
         raise TypeError(f"a class must be a whole number, not {targets!r}, which is {numbers.dtype}")
     if numbers.ndim > 1 or not numbers.numel() or (count is not None and numbers.shape not in {(), (count,)}):
-        wanted = "one class or a row of them" if count is None else f"one class, or one for each of {count}"
+        wanted = (
+            "one class or a row of them"
+            if count is None
+            else f"one class, or one for each of {count} pictures"
+        )
         raise ValueError(f"need {wanted}, not shape {tuple(numbers.shape)}")
     numbers = numbers.detach().long()
     low, high = int(numbers.min()), int(numbers.max())

@@ -214,7 +214,7 @@ def test_unknown_layers_list_the_valid_ones(model):
     ("inputs", "error", "text"),
     [
         (torch.zeros(1, 3, 32, 32, dtype=torch.uint8), TypeError, "to_input"),
-        (torch.zeros(0, 3, 32, 32), ValueError, "no inputs"),
+        (torch.zeros(0, 3, 32, 32), ValueError, "empty"),
         (torch.full((1, 3, 32, 32), torch.nan), ValueError, "NaN"),
     ],
 )

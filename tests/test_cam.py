@@ -308,7 +308,7 @@ def test_networks_are_left_as_they_were(small):
     grad_cam(small, inputs, "body.2", classes)
     with_cam_head(small.body, 9, size=24)
     assert_untouched(small, before)
-    with pytest.raises(ValueError, match="classes must lie in 0–3"):
+    with pytest.raises(ValueError, match="classes must be in 0–3"):
         grad_cam(small, inputs, "body.2", torch.tensor([1, 4]))
     with pytest.raises(ValueError, match="larger pictures"):
         find_head(small, torch.randn(1, 3, 2, 2))
@@ -365,16 +365,16 @@ TWO = torch.tensor([0, 1])
     ("call", "error", "words"),
     [
         (lambda m: class_activation_maps(m, GOOD.byte()), TypeError, "to_input"),
-        (lambda m: class_activation_maps(m, GOOD[:0]), ValueError, "empty or hold NaN"),
-        (lambda m: class_activation_maps(m, NAN), ValueError, "empty or hold NaN"),
-        (lambda m: find_head(m, NAN), ValueError, "empty or hold NaN"),
-        (lambda m: grad_cam(m, NAN, "body", TWO), ValueError, "empty or hold NaN"),
+        (lambda m: class_activation_maps(m, GOOD[:0]), ValueError, "empty"),
+        (lambda m: class_activation_maps(m, NAN), ValueError, "hold NaN"),
+        (lambda m: find_head(m, NAN), ValueError, "hold NaN"),
+        (lambda m: grad_cam(m, NAN, "body", TWO), ValueError, "hold NaN"),
         (lambda m: grad_cam(m, GOOD.long(), "body", TWO), TypeError, "to_input"),
         (lambda m: grad_cam(m, GOOD, "bodi", TWO), ValueError, "Did you mean 'body'"),
         (lambda m: grad_cam(m, GOOD, "head.linear", TWO), ValueError, r"shape \(2, 4\), not feature maps"),
-        (lambda m: grad_cam(m, GOOD, "body", TWO[:1]), ValueError, "2 pictures need 2 classes, not 1"),
-        (lambda m: grad_cam(m, GOOD, "body", TWO.float()), ValueError, "int64, not torch.float32"),
-        (lambda m: grad_cam(m, GOOD, "body", torch.tensor([0, -1])), ValueError, "0–3"),
+        (lambda m: grad_cam(m, GOOD, "body", TWO[:1]), ValueError, "one for each of 2 pictures"),
+        (lambda m: grad_cam(m, GOOD, "body", TWO.float()), TypeError, "whole number.*torch.float32"),
+        (lambda m: grad_cam(m, GOOD, "body", torch.tensor([0, -1])), ValueError, "at least 0"),
         (lambda m: class_activation_maps(m, GOOD).of(torch.tensor([0, 4])), ValueError, "0–3"),
         (lambda m: class_activation_maps(m, GOOD).of(TWO[:1]), ValueError, "each of 2 pictures"),
         (lambda m: cam_head(0, 3), ValueError, "one channel"),

@@ -536,7 +536,7 @@ def test_what_runs_beside_the_chain_or_not_at_all_is_refused():
     ("inputs", "error", "message"),
     [
         (torch.zeros(1, 3, 17, 14, dtype=torch.uint8), TypeError, "to_input"),
-        (torch.zeros(0, 3, 17, 14), ValueError, "at least one picture"),
+        (torch.zeros(0, 3, 17, 14), ValueError, "empty"),
         (torch.zeros(3, 17, 14), ValueError, r"\(N, C, H, W\)"),
         (torch.full((1, 3, 17, 14), torch.nan), ValueError, "NaN"),
     ],

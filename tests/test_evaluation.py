@@ -135,9 +135,10 @@ def test_a_network_that_a_method_cannot_see_is_refused():
         def forward(self, x):
             return self.linear(F.relu(self.conv(x)).mean((2, 3)))
 
-    for explainer in (guided_backpropagation_map, deconvnet_map):
-        with pytest.raises(ValueError, match=r"ReLU|module"):
-            explainer(Functional().double(), PICTURES[0], 1)
+    with pytest.raises(ValueError, match="module"):
+        deconvnet_map(Functional().double(), PICTURES[0], 1)
+    with pytest.raises(ValueError, match="no ReLU"):
+        guided_backpropagation_map(nn.Sequential(nn.Conv2d(3, 4, 12), nn.Flatten()).double(), PICTURES[0], 1)
     assert gradient_map(Functional().double(), PICTURES[0], 1).shape == (12, 12)
 
 
@@ -159,7 +160,7 @@ def test_explain_enlarges_and_refuses_what_is_no_map():
         with pytest.raises(ValueError, match="finite map"):
             explain(lambda *_, bad=bad: bad, network(), PICTURES, TARGETS)
     for pictures, targets in ((PICTURES[0], TARGETS), (PICTURES, TARGETS[:2]), (PICTURES[:0], TARGETS[:0])):
-        with pytest.raises(ValueError, match="a class for each"):
+        with pytest.raises(ValueError, match=r"need pictures|for each of"):
             explain(gradient_map, network(), pictures, targets)
     for explainer in (gradient_map, deconvnet_map):
         with pytest.raises(ValueError, match="0–3"):
@@ -278,7 +279,7 @@ def test_grids_hold_four_classes_and_know_where_each_is():
     for arguments in ((pictures, labels % 3, 2), (pictures, labels, 0)):
         with pytest.raises(ValueError, match="four classes"):
             grids(*arguments)
-    with pytest.raises(ValueError, match="a class for each"):
+    with pytest.raises(ValueError, match=r"need pictures|for each of"):
         grids(pictures, labels[:3], 2)
 
 
@@ -405,8 +406,8 @@ def test_area_is_exact_on_a_triangle():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"pictures": PICTURES[0]}, "a class for each"),
-        ({"targets": TARGETS[:2]}, "a class for each"),
+        ({"pictures": PICTURES[0]}, r"need pictures|for each of"),
+        ({"targets": TARGETS[:2]}, r"need pictures|for each of"),
         ({"targets": TARGETS + 3}, "0–3"),
         ({"maps": torch.ones(3, 6, 6)}, "pictures' size"),
         ({"maps": torch.full((3, 12, 12), torch.nan)}, "NaN"),

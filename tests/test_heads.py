@@ -84,7 +84,7 @@ def test_half_precision_networks_have_heads():
     [
         squeezenet1_1(num_classes=4),
         nn.Sequential(SmallCNN(), nn.Softmax(1)),
-        nn.Conv2d(3, 4, 1),
+        nn.Sequential(nn.Conv2d(3, 4, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()),
     ],
     ids=["a convolution as head", "softmax after the head", "no linear layer"],
 )
@@ -103,7 +103,7 @@ def test_a_network_that_gives_no_tensor():
         def forward(self, x):
             return {"out": self.inner(x)}
 
-    with pytest.raises(ValueError, match="gives a dict, not one tensor of logits"):
+    with pytest.raises(TypeError, match="gives a dict of 'out', not one tensor of logits"):
         transfer(Two(), 3)
 
 

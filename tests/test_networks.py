@@ -9,7 +9,15 @@ import pytest
 import torch
 from torch import nn
 
-from lessons_lib.networks import class_numbers, device_of, logits_of, network_input, seeded, uncompiled
+from lessons_lib.networks import (
+    at_least_float32,
+    class_numbers,
+    device_of,
+    logits_of,
+    network_input,
+    seeded,
+    uncompiled,
+)
 
 ONE = (1, np.int64(1), np.uint8(1), np.array(1), torch.tensor(1), torch.tensor(1, dtype=torch.uint8))
 ROWS = ([1, 0], (1, 0), np.array([1, 0]), torch.tensor([1, 0]), torch.tensor([1, 0]).int(), [np.int64(1), 0],
@@ -82,6 +90,8 @@ def test_inputs_are_handed_on_without_the_callers_graph():
     given = network_input(nn.Linear(3, 1), inputs)
     assert torch.equal(given, inputs)
     assert not given.requires_grad
+    given.zero_()  # as a first layer that works in place would
+    assert inputs.all()
 
 
 @pytest.mark.parametrize(
@@ -131,3 +141,10 @@ def test_seeded_gives_what_manual_seed_does_and_leaves_every_generator_as_it_was
         raise KeyError
     assert torch.equal(torch.rand(1), after)
     assert not reseeded
+
+
+@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
+def test_at_least_float32(half):
+    assert at_least_float32(torch.ones(2, dtype=half)).dtype == torch.float32
+    for full in (torch.ones(2), torch.ones(2).double()):
+        assert at_least_float32(full) is full

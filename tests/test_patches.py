@@ -130,10 +130,11 @@ def test_ties_go_to_the_lowest_index_for_every_batch_size(count, k, height, widt
 
 
 def test_minus_infinity_counts_as_the_least():
-    images = some_pictures(3, 2)
-    top = top_activations(
-        Levels(), images, "layer", 3, transform=lambda x: torch.full(x.shape, -torch.inf), batch_size=1
-    )
+    class Least(nn.Module):
+        def forward(self, x):
+            return torch.full_like(x, -torch.inf)
+
+    top = top_activations(nn.Sequential(Least()), some_pictures(3, 2), "0", 3, batch_size=1)
     assert top.picture[0].tolist() == [0, 1, 2]
 
 

@@ -368,7 +368,7 @@ def test_influence_of_a_silent_unit_is_nothing():
     [
         ({"inputs": torch.zeros(1, 3, 32, 32, dtype=torch.uint8)}, TypeError, "to_input"),
         ({"layer": "blok3"}, ValueError, "Did you mean 'block3'"),
-        ({"layer": "classifier"}, ValueError, "no row 0"),
+        ({"layer": "classifier"}, ValueError, "not feature maps"),
         ({"row": 8}, ValueError, "no row 8"),
     ],
 )

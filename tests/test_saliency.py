@@ -68,7 +68,7 @@ def test_without_a_relu_on_the_way_the_gradient_and_the_deconvnet_agree():
     way_up = trace(net, PICTURES, "2")
     start = keep(way_up.activations, 2)
     torch.testing.assert_close(project(way_up, start).pixels, gradient(net, PICTURES, "2", start))
-    with pytest.raises(ValueError, match=r"no nn.ReLU"):
+    with pytest.raises(ValueError, match="there is no ReLU"):
         guided_backpropagation(net, PICTURES, "2", start)
 
 
@@ -93,15 +93,14 @@ class Functional(nn.Module):
         return F.relu(self.conv2(self.relu(self.conv1(x))))
 
 
-def test_a_relu_that_is_no_module_is_seen_only_where_it_matters():
-    net = nn.Sequential(Functional(), nn.Conv2d(4, 2, 1))
-    pictures = torch.rand(2, 3, 8, 8)
-    with pytest.raises(ValueError, match="not a module"):
-        guided_backpropagation(net, pictures, "1", torch.ones(2, 2, 4, 4))
-    start = torch.ones(2, 4, 4, 4)
-    below = guided_backpropagation(net, pictures, "0.conv2", start)
-    torch.testing.assert_close(below, guided_backpropagation(net[0], pictures, "conv2", start))
-    assert gradient(net, pictures, "1", torch.ones(2, 2, 4, 4)).abs().max() > 0
+def test_a_relu_is_rectified_whether_it_is_a_module_or_not():
+    net = Functional()
+    modules = nn.Sequential(net.conv1, net.relu, net.conv2, nn.ReLU(), nn.Conv2d(4, 2, 1))
+    pictures, start = torch.rand(2, 3, 8, 8), torch.ones(2, 2, 4, 4)
+    torch.testing.assert_close(
+        guided_backpropagation(nn.Sequential(net, modules[4]), pictures, "1", start),
+        guided_backpropagation(modules, pictures, "4", start),
+    )
 
 
 def test_a_relu_used_twice_is_rectified_twice():
@@ -177,5 +176,5 @@ def test_a_layer_that_gives_no_tensor_or_did_not_run_is_refused():
     net.forward = lambda x: net[1](net[0](x))
     with pytest.raises(TypeError, match="gives a tuple"):
         gradient(net, PICTURES, "0", PICTURES)
-    with pytest.raises(ValueError, match="ran 0 times"):
+    with pytest.raises(ValueError, match="did not run"):
         gradient(net, PICTURES, "unused", PICTURES)

@@ -16,14 +16,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lessons_lib.networks import network_input, uncompiled
 from lessons_lib.training import evaluating
 
 ForwardHook = Callable[[nn.Module, tuple[Any, ...], Any], Any]
 
 
 def layer_names(model: nn.Module) -> tuple[str, ...]:
-    """The names of all layers of ``model`` that can be captured, outermost first."""
-    return tuple(name for name, _ in model.named_modules() if name)
+    """The names of all layers of ``model`` that can be captured, outermost first; compiling it changes none."""
+    return tuple(name for name, _ in uncompiled(model).named_modules() if name)
 
 
 def get_layer(model: nn.Module, name: str) -> nn.Module:
@@ -32,6 +33,7 @@ def get_layer(model: nn.Module, name: str) -> nn.Module:
     Raises:
         ValueError: if there is none; the message lists the closest and all valid names.
     """
+    model = uncompiled(model)
     modules = dict(model.named_modules())
     if not name or name not in modules:
         names = layer_names(model)
@@ -48,7 +50,11 @@ def hooked(model: nn.Module, hooks: Mapping[str, ForwardHook]) -> Iterator[nn.Mo
     """Run ``model`` in evaluation mode with forward hooks on named layers, and leave no trace.
 
     On any exit, an exception in the block or while registering included, all hooks are removed and each
-    module has the training flag it came with. Gradients are not touched.
+    module has the training flag it came with. Gradients are not touched. What ``torch.compile`` made runs
+    uncompiled inside the block, since compiled code passes hooks by.
+
+    A network under activation checkpointing runs parts of itself again in the backward pass, so a backward pass
+    belongs inside the block too, or batch norms would learn from it.
 
     Args:
         model: any module whose layers have names.
@@ -59,11 +65,17 @@ def hooked(model: nn.Module, hooks: Mapping[str, ForwardHook]) -> Iterator[nn.Mo
         ValueError: for an unknown layer.
     """
     with contextlib.ExitStack() as stack:
+        if any(_is_compiled(module) for module in model.modules()):
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(evaluating(model))
         for name, hook in hooks.items():
             handle = get_layer(model, name).register_forward_hook(hook)
             stack.callback(handle.remove)
         yield model
+
+
+def _is_compiled(module: nn.Module) -> bool:
+    return uncompiled(module) is not module or module._compiled_call_impl is not None
 
 
 @contextlib.contextmanager
@@ -75,19 +87,21 @@ def recording(model: nn.Module, layers: Sequence[str], *, graph: bool = False) -
     Args:
         model: any module whose layers have names.
         layers: the names of the layers.
-        graph: whether to leave the outputs in the graph, so that the network's output can be differentiated
-            with respect to them (``torch.autograd.grad``), whether or not its parameters are frozen.
+        graph: whether to leave the outputs in the graph, so that the network's output can be differentiated with
+            respect to them (``torch.autograd.grad``), whether or not its parameters are frozen, and they with respect
+            to the input. Do so inside the block.
 
     Yields:
         A dictionary that holds, after a forward pass, each layer's output by name.
 
     Raises:
         ValueError: for an unknown layer, for a layer that runs twice in one pass (which output would be meant?)
-            and, when the block ends, for one that did not run.
-        TypeError: for a layer whose output is not a single tensor.
+            and, at the end of the pass, for one that did not run.
+        TypeError: for a layer whose output is not a single tensor, or not floating point where the graph is wanted.
     """
     outputs: dict[str, Tensor] = {}
     runs = dict.fromkeys(layers, 0)
+    passing = False
 
     def recorder(name: str) -> ForwardHook:
         def record(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Tensor | None:
@@ -95,19 +109,23 @@ def recording(model: nn.Module, layers: Sequence[str], *, graph: bool = False) -
                 raise TypeError(
                     f"layer {name!r} gives a {type(output).__name__}, not a tensor: choose a layer inside it"
                 )
-            runs[name] += 1
-            if not graph:
-                outputs[name] = output.detach().clone()
-                return None
-            outputs[name] = output if output.requires_grad else output.requires_grad_()
-            return output.clone()  # the network goes on from a copy, which it may overwrite
+            kept = output.clone() if graph else output.detach().clone()
+            if passing:  # and not run again, in the backward pass of a network under activation checkpointing
+                runs[name] += 1
+                outputs[name] = _differentiable(kept, name) if graph else kept
+            # nobody but the caller holds the copy kept: the network goes on from another, which it may overwrite
+            return kept.clone() if graph else None
 
         return record
 
     def start(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        nonlocal passing
+        passing = True
         runs.update(dict.fromkeys(layers, 0))
 
     def check(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        nonlocal passing
+        passing = False
         for name, times in runs.items():
             if times == 0:
                 raise ValueError(f"layer {name!r} did not run in this forward pass")
@@ -118,9 +136,67 @@ def recording(model: nn.Module, layers: Sequence[str], *, graph: bool = False) -
                 )
 
     with hooked(model, {name: recorder(name) for name in layers}), contextlib.ExitStack() as stack:
-        stack.callback(model.register_forward_pre_hook(start).remove)
-        stack.callback(model.register_forward_hook(check).remove)
+        stack.callback(uncompiled(model).register_forward_pre_hook(start).remove)
+        stack.callback(uncompiled(model).register_forward_hook(check).remove)
         yield outputs
+
+
+def _differentiable(output: Tensor, name: str) -> Tensor:
+    if not output.is_floating_point():
+        raise TypeError(f"layer {name!r} gives {output.dtype}, which has no gradient: choose another layer")
+    return output if output.requires_grad else output.requires_grad_()
+
+
+@contextlib.contextmanager
+def differentiating(model: nn.Module) -> Iterator[None]:
+    """Let gradients be computed inside the block, whatever the caller has switched off.
+
+    Raises:
+        ValueError: if the network was built under ``torch.inference_mode``, which no gradient can pass.
+    """
+    if any(tensor.is_inference() for tensor in (*model.parameters(), *model.buffers())):
+        raise ValueError(
+            "the network was built under torch.inference_mode, so that no gradient can pass its weights: "
+            "build or load it outside"
+        )
+    with torch.inference_mode(False), torch.enable_grad():
+        yield
+
+
+def feature_maps(output: Tensor, layer: str, inputs: Tensor) -> Tensor:
+    """The output of a layer, once it is sure that it is feature maps with channels first.
+
+    Some networks (Swin) keep channels last, (N, h, w, C), and a method that takes h for the channels would answer
+    something else in silence. Pictures and their maps have about the same proportions, which tells the two apart,
+    unless all three sizes are equal.
+
+    Args:
+        output: what the layer gave.
+        layer: its name, for the message.
+        inputs: the network's input, shape (N, channels, H, W).
+
+    Returns:
+        ``output``, shape (N, C, h, w).
+
+    Raises:
+        ValueError: for another shape, or maps that only fit the pictures with their channels last.
+    """
+    if output.ndim != 4:
+        raise ValueError(f"layer {layer!r} gives shape {tuple(output.shape)}, not feature maps (N, C, h, w)")
+    picture, (_, first, second, third) = inputs.shape[-2:], output.shape
+    if not _alike(picture, (second, third)) and _alike(picture, (first, second)):
+        raise ValueError(
+            f"layer {layer!r} gives shape {tuple(output.shape)}, which fits pictures of {picture[0]}×{picture[1]} only "
+            "with its channels last: choose or add a layer that puts them first, "
+            "such as torchvision.ops.Permute([0, 3, 1, 2])"
+        )
+    return output
+
+
+def _alike(picture: Sequence[int], maps: tuple[int, int]) -> bool:
+    """Whether maps have the proportions of the picture, to within one position."""
+    (height, width), (rows, columns) = picture, maps
+    return abs(rows * width - columns * height) <= max(height, width)
 
 
 @torch.no_grad()
@@ -139,20 +215,13 @@ def capture(
         Each layer's output by name, on the CPU: shape (N, C, H, W) for feature maps.
 
     Raises:
-        ValueError: for no inputs, NaN in the inputs, an unknown layer, or one that runs twice or not at all.
-        TypeError: for inputs that are not floating point.
+        ValueError: for no inputs, NaN or infinity in them, an unknown layer, or one that runs twice or not at all.
+        TypeError: for inputs that are not floating point, or not of the network's precision.
     """
-    if not inputs.is_floating_point():
-        raise TypeError(f"inputs must be floating point, not {inputs.dtype}: use to_input for uint8 pictures")
-    if not len(inputs):
-        raise ValueError("there are no inputs to capture activations of")
-    if torch.isnan(inputs).any():
-        raise ValueError("the inputs hold NaN")
-    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     batches: dict[str, list[Tensor]] = {name: [] for name in layers}
     with recording(model, layers) as outputs:
         for batch in inputs.split(batch_size):
-            model(batch.to(device))
+            model(network_input(model, batch))
             for name in layers:
                 batches[name].append(outputs[name].cpu())
     return {name: torch.cat(parts) for name, parts in batches.items()}
@@ -168,7 +237,7 @@ def sparsity(maps: Tensor) -> Tensor:
         Shape (C,), each in 0–1: 0 is dense, 1 is silent.
     """
     _check_maps(maps)
-    return (maps <= 0).double().mean(dim=(0, 2, 3))
+    return (maps <= 0).cpu().double().mean(dim=(0, 2, 3))
 
 
 def localisation(maps: Tensor) -> Tensor:
@@ -193,7 +262,7 @@ def localisation(maps: Tensor) -> Tensor:
         raise ValueError("localisation needs maps of at least two positions")
     if (maps < 0).any():
         raise ValueError("localisation is defined for activations after a ReLU; these hold negative values")
-    flat = maps.flatten(2).double()
+    flat = maps.cpu().flatten(2).double()
     # dividing by the peak first keeps the squares of tiny activations from underflowing
     flat = flat / flat.amax(2, keepdim=True)
     spread = flat.mean(2).square() / flat.square().mean(2)
@@ -234,11 +303,10 @@ def likeness(maps: Tensor, images: Tensor) -> Tensor:
     _check_maps(maps)
     if images.ndim != 4 or images.shape[1] != 3 or len(images) != len(maps):
         raise ValueError(f"need {len(maps)} pictures of shape (3, H, W), got {tuple(images.shape)}")
-    luma = torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64, device=images.device)
-    grey = torch.einsum("nchw,c->nhw", images.double(), luma)[:, None]
+    luma = torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64)
+    grey = torch.einsum("nchw,c->nhw", images.cpu().double(), luma)[:, None]
     shrunken = F.adaptive_avg_pool2d(grey, (maps.shape[2], maps.shape[3])).flatten(2)
-    flat = maps.double().flatten(2)
-    return _correlation(flat, shrunken.to(flat.device)).abs()
+    return _correlation(maps.cpu().double().flatten(2), shrunken).abs()
 
 
 def _correlation(a: Tensor, b: Tensor) -> Tensor:
@@ -263,7 +331,7 @@ def measure(maps: Tensor, images: Tensor) -> Measures:
     return Measures(
         sparsity=sparsity(maps).mean().item(),
         localisation=localisation(maps).nanmean().item(),
-        dead=dead_channels(maps).double().mean().item(),
+        dead=dead_channels(maps).cpu().double().mean().item(),
         likeness=likeness(maps, images).nanmean().item(),
     )
 

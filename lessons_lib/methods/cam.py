@@ -17,8 +17,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lessons_lib.methods.activations import ForwardHook, capture, get_layer, hooked, recording
+from lessons_lib.methods.activations import (
+    ForwardHook,
+    capture,
+    differentiating,
+    feature_maps,
+    get_layer,
+    hooked,
+    layer_names,
+    recording,
+)
 from lessons_lib.methods.heads import head_name
+from lessons_lib.networks import (
+    Classes,
+    at_least_float32,
+    class_numbers,
+    logits_of,
+    network_input,
+    uncompiled,
+)
 from lessons_lib.training import evaluating
 
 
@@ -53,20 +70,23 @@ def with_cam_head(body: nn.Module, classes: int, *, size: int = 224) -> nn.Seque
         size: side of the pictures it will be given; a blank one of that size is tried.
 
     Returns:
-        A ``Sequential`` with the children ``body`` and ``head``, on the body's device.
+        A ``Sequential`` with the children ``body`` and ``head``, on the body's device and in its precision.
 
     Raises:
-        ValueError: if the body's output is no feature map of two positions or more.
+        ValueError: if the body's output is no feature map of two positions or more, with channels first.
     """
-    device = _device(body)
+    like = next(body.parameters(), torch.empty(0))
+    blank = torch.zeros(1, 3, size, size, dtype=like.dtype, device=like.device)
     with evaluating(body):
-        features = body(torch.zeros(1, 3, size, size, device=device))
+        features = body(blank)
     if not _is_map(features):
         raise ValueError(
             f"this body turns a picture of {size}×{size} into {_shape(features)}, but a CAM needs feature maps "
             "(N, C, h, w) of two positions or more: cut the network before its pooling, or give larger pictures"
         )
-    return nn.Sequential(OrderedDict(body=body, head=cam_head(features.shape[1], classes).to(device)))
+    feature_maps(features, "body", blank)
+    head = cam_head(features.shape[1], classes).to(like.device, like.dtype)
+    return nn.Sequential(OrderedDict(body=body, head=head))
 
 
 @dataclass(frozen=True)
@@ -95,10 +115,12 @@ def find_head(model: nn.Module, inputs: Tensor) -> Head:
 
     Raises:
         ValueError: if the network does not end that way, or for inputs that are empty or hold NaN.
-        TypeError: for inputs that are not floating point.
+        TypeError: for inputs that are not floating point or not of the network's precision, or a network whose output
+            is not a tensor of logits.
     """
-    _check_inputs(inputs)
-    linear = head_name(model, inputs)
+    model = uncompiled(model)
+    picture = network_input(model, inputs[:1])
+    linear = head_name(model, picture)
     averages: dict[str, Tensor] = {}
     pooled = torch.empty(0)
     runs: dict[str, int] = {}
@@ -115,8 +137,8 @@ def find_head(model: nn.Module, inputs: Tensor) -> Head:
 
         return hook
 
-    with hooked(model, {name: look(name) for name, _ in model.named_modules() if name}):
-        model(inputs[:1].to(_device(model)))
+    with hooked(model, {name: look(name) for name in layer_names(model)}):
+        model(picture)
     matching = [name for name, average in averages.items() if runs[name] == 1 and _equal(average, pooled)]
     if not matching:
         raise ValueError(
@@ -167,17 +189,22 @@ class Evidence:
         """The softmax of the logits, shape (N, K), each in 0–1."""
         return self.logits.softmax(1)
 
-    def of(self, classes: Tensor) -> Tensor:
+    def of(self, classes: Classes) -> Tensor:
         """The map of one class for each picture.
 
         Args:
-            classes: int64, shape (N,), each in 0 to K − 1.
+            classes: one class for all pictures, or shape (N,), each in 0 to K − 1.
 
         Returns:
             Shape (N, h, w).
+
+        Raises:
+            ValueError: for another number of classes, or one out of range.
+            TypeError: for what is not a whole number.
         """
-        _check_classes(classes, self.logits.shape)
-        return self.maps[torch.arange(len(classes)), classes]
+        pictures, known = self.logits.shape
+        numbers = class_numbers(classes, classes=known, count=pictures)
+        return self.maps[torch.arange(pictures), numbers.to(self.maps.device)]
 
 
 def class_activation_maps(
@@ -194,23 +221,22 @@ def class_activation_maps(
         batch_size: how many pictures to run at once; the result does not depend on it.
 
     Returns:
-        Maps (N, K, h, w) and logits (N, K), on the CPU.
+        Maps (N, K, h, w), in float32 at least, and logits (N, K), on the CPU.
 
     Raises:
         ValueError: if the network has no such head, or ``head`` is not it; for no inputs or NaN in them.
-        TypeError: for inputs that are not floating point.
+        TypeError: as :func:`find_head`.
     """
-    _check_inputs(inputs)
     head = head or find_head(model, inputs)
     linear = get_layer(model, head.linear)
     if not isinstance(linear, nn.Linear):
         raise ValueError(f"{head.linear!r} is a {type(linear).__name__}, not an nn.Linear")
-    weight = linear.weight.detach().cpu()
-    bias = None if linear.bias is None else linear.bias.detach().cpu()
+    weight = at_least_float32(linear.weight.detach().cpu())
+    bias = None if linear.bias is None else at_least_float32(linear.bias.detach().cpu())
     maps, logits = [], []
     for batch in inputs.split(batch_size):
         layers = capture(model, batch, [head.features, head.linear], batch_size=batch_size)
-        maps.append(evidence(layers[head.features], weight, bias))
+        maps.append(evidence(layers[head.features].to(weight), weight, bias))
         logits.append(layers[head.linear])
         if not _equal(maps[-1].mean(dim=(2, 3)), logits[-1]):
             raise ValueError(
@@ -221,7 +247,7 @@ def class_activation_maps(
 
 
 def grad_cam(
-    model: nn.Module, inputs: Tensor, layer: str, classes: Tensor, *, batch_size: int = 10
+    model: nn.Module, inputs: Tensor, layer: str, classes: Classes, *, batch_size: int = 10
 ) -> Tensor:
     """Grad-CAM: the feature maps of any layer, weighted by how much each channel moves a class's logit.
 
@@ -234,34 +260,33 @@ def grad_cam(
         model: any classifier with logits (N, K); it is left as it was, and so are the gradients of its parameters.
         inputs: its input, float, shape (N, 3, H, W).
         layer: a layer that gives feature maps (N, C, h, w) and runs once.
-        classes: which logit to explain for each picture, int64, shape (N,).
+        classes: which logit to explain, one for all pictures or shape (N,).
         batch_size: how many pictures to run at once; the result does not depend on it.
 
     Returns:
-        Shape (N, h, w), none negative, on the CPU.
+        Shape (N, h, w), none negative, in float32 at least, on the CPU.
 
     Raises:
-        ValueError: for an unknown layer, one that gives no feature maps or that the logits do not depend on; for a
-            class out of range, no inputs or NaN in them.
-        TypeError: for inputs that are not floating point.
+        ValueError: for an unknown layer, one that gives no feature maps with channels first
+            (:func:`lessons_lib.methods.activations.feature_maps`) or that the logits do not depend on; for a class out
+            of range, no inputs or NaN in them.
+        TypeError: for inputs that are not floating point or not of the network's precision, a network whose output is
+            not a tensor of logits, or classes that are not whole numbers.
     """
-    _check_inputs(inputs)
     get_layer(model, layer)
-    device, maps = _device(model), []
-    if len(classes) != len(inputs):
-        raise ValueError(f"{len(inputs)} pictures need {len(inputs)} classes, not {len(classes)}")
-    with torch.inference_mode(False), torch.enable_grad(), recording(model, [layer], graph=True) as outputs:
-        for batch, wanted in zip(inputs.split(batch_size), classes.split(batch_size), strict=True):
-            logits = model(batch.detach().to(device, copy=True))
-            _check_classes(wanted, logits.shape)
-            features = outputs[layer]
-            if features.ndim != 4:
-                raise ValueError(f"layer {layer!r} gives {_shape(features)}, not feature maps (N, C, h, w)")
-            score = logits.gather(1, wanted.to(device)[:, None]).sum()
+    wanted = class_numbers(classes, count=len(inputs))
+    maps = []
+    with differentiating(model), recording(model, [layer], graph=True) as outputs:
+        for batch, own in zip(inputs.split(batch_size), wanted.split(batch_size), strict=True):
+            logits = logits_of(model(network_input(model, batch)))
+            numbers = class_numbers(own, classes=logits.shape[1]).to(logits.device)
+            features = feature_maps(outputs[layer], layer, batch)
+            score = logits.gather(1, numbers[:, None]).sum()
             (gradient,) = torch.autograd.grad(score, features, allow_unused=True)
             if gradient is None:
                 raise ValueError(f"the logits do not depend on layer {layer!r}: choose another")
-            weighted = torch.einsum("nc,nchw->nhw", gradient.mean(dim=(2, 3)), features.detach())
+            gradient, features = at_least_float32(gradient), at_least_float32(features.detach())
+            weighted = torch.einsum("nc,nchw->nhw", gradient.mean(dim=(2, 3)), features)
             maps.append(weighted.relu().cpu())
     return torch.cat(maps)
 
@@ -287,10 +312,6 @@ def upsample(maps: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(flat, size=size, mode="bilinear", align_corners=False).view(*maps.shape[:-2], *size)
 
 
-def _device(model: nn.Module) -> torch.device:
-    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-
-
 def _is_map(output: Any) -> bool:
     return isinstance(output, Tensor) and output.ndim == 4 and output.shape[2] * output.shape[3] > 1
 
@@ -300,25 +321,8 @@ def _shape(output: Any) -> str:
 
 
 def _equal(a: Tensor, b: Tensor) -> bool:
-    """Whether two ways to compute the same numbers agree, to the precision of their type."""
+    """Whether two ways to compute the same numbers agree, to the precision of the second's type."""
     if a.shape != b.shape:
         return False
-    tolerance = 1e-4 if a.dtype in {torch.float32, torch.float64} else 1e-2
+    tolerance = 1e-4 if b.dtype in {torch.float32, torch.float64} else 1e-2
     return bool((a - b).abs().max() <= tolerance * b.abs().max().clamp(min=1e-6))
-
-
-def _check_inputs(inputs: Tensor) -> None:
-    if not inputs.is_floating_point():
-        raise TypeError(f"inputs must be floating point, not {inputs.dtype}: use to_input for uint8 pictures")
-    if not inputs.numel() or torch.isnan(inputs).any():
-        raise ValueError("the inputs are empty or hold NaN")
-
-
-def _check_classes(classes: Tensor, logits: torch.Size) -> None:
-    pictures, count = logits
-    if classes.dtype != torch.int64 or classes.shape != (pictures,):
-        raise ValueError(
-            f"need one class for each of {pictures} pictures, int64, not {classes.dtype} {tuple(classes.shape)}"
-        )
-    if not 0 <= int(classes.min()) <= int(classes.max()) < count:
-        raise ValueError(f"classes must lie in 0–{count - 1}, not {classes.tolist()}")

@@ -24,7 +24,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from lessons_lib.methods.activations import differentiating
 from lessons_lib.methods.filters import frequencies, spectrum
+from lessons_lib.networks import Classes, at_least_float32, class_numbers, logits_of, network_input
 from lessons_lib.training import evaluating
 
 Score = Callable[[Tensor, Tensor], Tensor]  # logits (N, classes), targets (N,) → (N,)
@@ -232,7 +234,7 @@ class Fourier:
     def __post_init__(self) -> None:
         """Refuse colours that lose something."""
         if self.colours is not None and (
-            self.colours.shape != (3, 3) or not torch.linalg.cond(self.colours.double()) < 1e6
+            self.colours.shape != (3, 3) or not torch.linalg.cond(self.colours.cpu().double()) < 1e6
         ):
             raise ValueError(f"colours must be an invertible matrix (3, 3), not {self.colours}")
 
@@ -279,7 +281,7 @@ def natural_colours(images: Tensor) -> Tensor:
     """
     if images.ndim != 4 or images.shape[1] != 3 or not images.numel():
         raise ValueError(f"need pictures of shape (N, 3, H, W), not {tuple(images.shape)}")
-    values, axes = torch.linalg.eigh(torch.cov(images.transpose(0, 1).flatten(1).double()))
+    values, axes = torch.linalg.eigh(torch.cov(images.detach().cpu().transpose(0, 1).flatten(1).double()))
     if values.min() <= 1e-6 * values.max():
         raise ValueError("these pictures have too few colours: take photographs in colour")
     return (axes * (values / values.mean()).sqrt()) @ axes.T
@@ -321,7 +323,7 @@ class Ascent:
 def ascend(
     model: nn.Module,
     start: Tensor,
-    targets: int | Tensor | Sequence[int],
+    targets: Classes,
     *,
     steps: int = 64,
     rate: float = 1.0,
@@ -358,8 +360,10 @@ def ascend(
         progress: whether to show a progress bar.
 
     Raises:
-        ValueError: for no or misshapen pictures, NaN, a class the model does not have, or numbers out of range.
-        TypeError: for pictures that are not floating point.
+        ValueError: for no or misshapen pictures, NaN, a class the model does not have, numbers out of range, or a
+            network of one logit, whose softmax is always 1.
+        TypeError: for pictures that are not floating point or not of the network's precision, classes that are not
+            whole numbers, or a network that gives no tensor of logits.
         FloatingPointError: if the score becomes NaN or infinite.
     """
     _check_start(start)
@@ -367,15 +371,15 @@ def ascend(
         raise ValueError(
             f"steps must be at least 1, frames at least 2 and rate above 0, not {steps}, {frames}, {rate}"
         )
-    device = next((parameter.device for parameter in model.parameters()), start.device)
     kept = _evenly(steps, frames)
     generator = torch.Generator().manual_seed(seed)
     collected: dict[int, Tensor] = {}
     climbed: list[Tensor] = []
     interrupted = False
-    with torch.inference_mode(False), torch.enable_grad(), evaluating(model):
-        classes = _checked_targets(targets, len(start)).to(device, copy=True)
-        pictures = start.detach().to(device, copy=True)
+    wanted = class_numbers(targets, count=len(start))
+    with differentiating(model), evaluating(model):
+        pictures = network_input(model, start)
+        classes = wanted.to(pictures.device, copy=True)
         collected[0] = pictures.cpu()
         parameters = parametrisation.encode(pictures)
         try:
@@ -432,12 +436,8 @@ def _slope(
     shown = pictures
     for view in views:
         shown = view(shown, generator)
-    logits = model(shown.contiguous(memory_format=torch.channels_last))
-    if logits.ndim != 2 or logits.shape[1] <= int(targets.max()):
-        raise ValueError(
-            f"the model gives {tuple(logits.shape)}, so there is no class {int(targets.max())}: "
-            "it must give logits (N, classes)"
-        )
+    logits = logits_of(model(shown.contiguous(memory_format=torch.channels_last)), softmax=True)
+    class_numbers(targets, classes=logits.shape[1])
     objective = score(logits, targets)
     for penalty in penalties:
         objective = objective - penalty(pictures)
@@ -451,7 +451,8 @@ def _answers(model: nn.Module, frames: Tensor, targets: Tensor) -> tuple[Tensor,
     """The targets' logits, probabilities and ranks for each frame, shape (F, N) each."""
     answers = []
     for pictures in frames:
-        logits = model(pictures.to(targets.device).contiguous(memory_format=torch.channels_last))
+        shown = pictures.to(targets.device).contiguous(memory_format=torch.channels_last)
+        logits = at_least_float32(model(shown))
         own = logit(logits, targets)
         ranks = (logits > own[:, None]).sum(1) + 1
         answers.append((own.cpu(), probability(logits, targets).cpu(), ranks.cpu()))
@@ -475,17 +476,6 @@ def _check_start(start: Tensor) -> None:
         )
     if not torch.isfinite(start).all():
         raise ValueError("start holds NaN or infinite values")
-
-
-def _checked_targets(targets: int | Tensor | Sequence[int], count: int) -> Tensor:
-    classes = torch.as_tensor(targets)
-    if classes.is_floating_point() or classes.dtype == torch.bool or classes.shape not in {(), (count,)}:
-        raise ValueError(
-            f"targets must be one class, or one for each of the {count} pictures, as whole numbers, not {targets}"
-        )
-    if (classes < 0).any():
-        raise ValueError(f"a class is a number from 0, not {int(classes.min())}")
-    return classes.long().expand(count)
 
 
 # ---------------------------------------------------------------- pictures in, pictures out
@@ -541,7 +531,7 @@ def power_spectrum(pictures: Tensor, bins: int = 12) -> tuple[Tensor, Tensor]:
     """
     if pictures.ndim != 4 or min(pictures.shape[2:]) < 16:
         raise ValueError(f"need pictures (N, 3, H, W) of at least 16×16, not {tuple(pictures.shape)}")
-    values = pictures.double()
+    values = pictures.detach().cpu().double()
     energy = spectrum(values - values.mean((2, 3), keepdim=True))
     frequency = frequencies(*pictures.shape[2:])
     slowest = 2 / min(pictures.shape[2:])  # slower waves are too few for a mean

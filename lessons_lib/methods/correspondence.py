@@ -107,7 +107,7 @@ def aligned_at(
         raise ValueError(
             f"need a picture (3, H, W) and points (3, 2), not {tuple(image.shape)}, {tuple(points.shape)}"
         )
-    points = points.double()
+    points = points.detach().cpu().double()
     (left, right, _), middle = points, points[:2].mean(0)
     axis = right - left
     if axis.norm() == 0:

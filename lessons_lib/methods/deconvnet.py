@@ -30,6 +30,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lessons_lib.methods.activations import ForwardHook, get_layer, hooked
+from lessons_lib.networks import network_input, uncompiled
 from lessons_lib.training import evaluating
 
 # ---------------------------------------------------------------- the three inverse steps
@@ -230,16 +231,10 @@ def trace(model: nn.Module, inputs: Tensor, layer: str) -> Trace:
         TypeError: for inputs that are not floating point.
     """
     get_layer(model, layer)
-    if not inputs.is_floating_point():
-        raise TypeError(f"inputs must be floating point, not {inputs.dtype}: use to_input for uint8 pictures")
-    if inputs.ndim != 4 or not len(inputs):
-        raise ValueError(
-            f"inputs must have shape (N, C, H, W), with at least one picture, not {tuple(inputs.shape)}"
-        )
-    if torch.isnan(inputs).any():
-        raise ValueError("the inputs hold NaN")
-    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    inputs = inputs.detach().to(device, copy=True)
+    if inputs.ndim != 4:
+        raise ValueError(f"inputs must have shape (N, C, H, W), not {tuple(inputs.shape)}")
+    inputs = network_input(model, inputs)
+    model = uncompiled(model)
     watch = _Watch(inputs, layer)
     parts = {name: watch.module(name) for name, module in model.named_modules() if _is_leaf(name, module)}
     with hooked(model, parts | ({} if layer in parts else {layer: watch.container})):
@@ -337,9 +332,10 @@ def _again(steps: list[Step], inputs: Tensor) -> list[Step]:
             maps, switches = max_pool(maps, step.module)
         else:
             maps = step.module(maps.clone())  # which may work in place
-        tolerance = 1e-5 * step.output.abs().max().item()
+        # of the layer's precision: 1.2e-4 in float32
+        tolerance = 1000 * torch.finfo(maps.dtype).eps
         if maps.shape != step.output.shape or not torch.allclose(
-            maps, step.output, rtol=1e-4, atol=tolerance
+            maps, step.output, rtol=tolerance, atol=tolerance * step.output.abs().max().item() / 10
         ):
             raise ValueError(
                 f"run by itself, layer {step.name!r} gives something else than in the network: "
@@ -587,7 +583,7 @@ def agreement(maps: Tensor, final: Tensor) -> Tensor:
             "need activations of the same pictures at two times, shape (N, C, H, W) or (N, C), "
             f"not {tuple(maps.shape)} and {tuple(final.shape)}"
         )
-    early, late = (stack.transpose(0, 1).flatten(1).double() for stack in (maps, final))
+    early, late = (stack.detach().cpu().transpose(0, 1).flatten(1).double() for stack in (maps, final))
     early, late = (flat - flat.mean(1, keepdim=True) for flat in (early, late))
     norms = early.norm(dim=1) * late.norm(dim=1)
     return torch.where(norms > 1e-12, (early * late).sum(1) / norms, torch.nan)
@@ -617,16 +613,17 @@ def aliased(maps: Tensor, stride: int) -> Tensor:
             f"stride must be in 1–{min(height, width) // 2} for maps of {height}×{width}, not {stride}"
         )
     windows = [torch.hann_window(side, periodic=False, dtype=torch.float64) for side in (height, width)]
-    window = torch.outer(*windows).to(maps.device)
-    energy = torch.zeros(maps.shape[1:], dtype=torch.float64, device=maps.device)
-    for picture in maps.double():
+    window = torch.outer(*windows)
+    maps = maps.detach().cpu().double()  # not every device has float64
+    energy = torch.zeros(maps.shape[1:], dtype=torch.float64)
+    for picture in maps:
         # without the weighted mean, which the window would turn into a slow wave
         wave = picture - (picture * window).sum((1, 2), keepdim=True) / window.sum()
         energy += torch.fft.fft2(wave * window).abs().square()
     rows, columns = (torch.fft.fftfreq(side, dtype=torch.float64).abs() for side in (height, width))
-    fast = torch.maximum(rows[:, None], columns[None, :]).to(maps.device) > 1 / (2 * stride)
+    fast = torch.maximum(rows[:, None], columns[None, :]) > 1 / (2 * stride)
     total = energy.sum((1, 2))
-    scale = maps.double().square().sum((0, 2, 3))
+    scale = maps.square().sum((0, 2, 3))
     return torch.where(total > 1e-20 * scale, (energy * fast).sum((1, 2)) / total, torch.nan)
 
 

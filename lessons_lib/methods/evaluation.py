@@ -14,6 +14,7 @@ them.
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -27,6 +28,15 @@ from tqdm.auto import tqdm
 
 from lessons_lib.methods import cam, deconvnet, occlusion, saliency
 from lessons_lib.methods.activations import get_layer
+from lessons_lib.networks import (
+    Classes,
+    at_least_float32,
+    class_numbers,
+    logits_of,
+    network_input,
+    seeded,
+    uncompiled,
+)
 from lessons_lib.training import evaluating
 
 Explainer = Callable[[nn.Module, Tensor, int], Tensor]
@@ -58,7 +68,7 @@ def guided_backpropagation_map(model: nn.Module, picture: Tensor, target: int) -
         Shape (H, W), none negative.
 
     Raises:
-        ValueError: if the network has no ReLU modules, or others that cannot be seen.
+        ValueError: if the network has no ReLUs, or other activation functions as well.
     """
     return _by_pixels(saliency.guided_backpropagation, model, picture, target)
 
@@ -67,7 +77,7 @@ def _by_pixels(
     method: Callable[[nn.Module, Tensor, str, Tensor], Tensor], model: nn.Module, picture: Tensor, target: int
 ) -> Tensor:
     start = _one_hot(model, picture, target)
-    return method(nn.Sequential(model), picture[None], "0", start)[0].abs().amax(0)
+    return method(nn.Sequential(uncompiled(model)), picture[None], "0", start)[0].abs().amax(0)
 
 
 def deconvnet_map(model: nn.Module, picture: Tensor, target: int) -> Tensor:
@@ -80,7 +90,7 @@ def deconvnet_map(model: nn.Module, picture: Tensor, target: int) -> Tensor:
         ValueError: if the network is no chain of layers that a deconvnet can invert.
     """
     start = _one_hot(model, picture, target)
-    way_up = deconvnet.trace(nn.Sequential(model), picture[None], "0")
+    way_up = deconvnet.trace(nn.Sequential(uncompiled(model)), picture[None], "0")
     return deconvnet.project(way_up, start).pixels[0].abs().amax(0)
 
 
@@ -94,14 +104,14 @@ def cam_map(model: nn.Module, picture: Tensor, target: int) -> Tensor:
         ValueError: if the network does not end in average pooling and one linear layer.
     """
     evidence = cam.class_activation_maps(model, picture[None])
-    return evidence.of(torch.tensor([target]))[0]
+    return evidence.of(target)[0]
 
 
 def grad_cam_map(layer: str) -> Explainer:
     """Grad-CAM (:func:`lessons_lib.methods.cam.grad_cam`) at ``layer``; its maps are (h, w) of that layer, ≥ 0."""
 
     def explain(model: nn.Module, picture: Tensor, target: int) -> Tensor:
-        return cam.grad_cam(model, picture[None], layer, torch.tensor([target]))[0]
+        return cam.grad_cam(model, picture[None], layer, target)[0]
 
     return explain
 
@@ -147,11 +157,9 @@ def _one_hot(model: nn.Module, picture: Tensor, target: int) -> Tensor:
             f"{tuple(picture.shape)}"
         )
     with evaluating(model):
-        logits = model(picture[None].to(_device(model)))
-    if logits.ndim != 2 or not 0 <= target < logits.shape[1]:
-        raise ValueError(f"class must be in 0–{logits.shape[-1] - 1}, not {target}")
+        logits = logits_of(model(network_input(model, picture[None])))
     start = torch.zeros_like(logits)
-    start[0, target] = 1
+    start[0, class_numbers(target, classes=logits.shape[1], count=1)] = 1
     return start
 
 
@@ -159,7 +167,7 @@ def explain(
     explainer: Explainer,
     model: nn.Module,
     pictures: Tensor,
-    targets: Tensor,
+    targets: Classes,
     *,
     progress: bool = False,
 ) -> Tensor:
@@ -169,7 +177,7 @@ def explain(
         explainer: see :data:`Explainer`.
         model: what is to be explained.
         pictures: its input, float, shape (N, 3, H, W).
-        targets: the class to look for in each, int64, shape (N,).
+        targets: the class to look for, one for all pictures or shape (N,).
         progress: whether to show a progress bar.
 
     Returns:
@@ -178,10 +186,10 @@ def explain(
     Raises:
         ValueError: for no pictures, another number of classes, or a map that is no (h, w) or holds NaN.
     """
-    _check_pictures(pictures, targets)
+    classes = _check_pictures(pictures, targets)
     maps = []
     for picture, target in zip(
-        tqdm(pictures, disable=not progress, unit="map", leave=False), targets.tolist(), strict=True
+        tqdm(pictures, disable=not progress, unit="map", leave=False), classes.tolist(), strict=True
     ):
         found = explainer(model, picture, target).detach().cpu()
         if found.ndim != 2 or not found.numel() or not torch.isfinite(found).all():
@@ -215,9 +223,9 @@ def energy_inside(maps: Tensor, masks: Tensor) -> Tensor:
         ValueError: if the shapes do not fit.
     """
     _check_masks(maps, masks)
-    positive = maps.double().clamp(min=0)[:, None]
+    positive = maps.cpu().double().clamp(min=0)[:, None]
     enlarged = F.interpolate(positive, size=masks.shape[1:], mode="bilinear", align_corners=False)[:, 0]
-    return (enlarged * masks).sum(dim=(1, 2)) / enlarged.sum(dim=(1, 2))
+    return (enlarged * masks.cpu()).sum(dim=(1, 2)) / enlarged.sum(dim=(1, 2))
 
 
 def pointing_game(maps: Tensor, masks: Tensor, *, tolerance: float = 0) -> Tensor:
@@ -249,8 +257,8 @@ def pointing_game(maps: Tensor, masks: Tensor, *, tolerance: float = 0) -> Tenso
     if tolerance:
         # an empty mask has no distance to anything
         masks = torch.stack([_near(mask, tolerance) if mask.any() else mask for mask in masks])
-    greatest = maps == maps.amax((1, 2), keepdim=True)
-    return (greatest & masks).sum((1, 2)).double() / greatest.sum((1, 2))
+    greatest = (maps == maps.amax((1, 2), keepdim=True)).cpu()
+    return (greatest & masks.cpu()).sum((1, 2)).double() / greatest.sum((1, 2))
 
 
 def _near(mask: Tensor, tolerance: float) -> Tensor:
@@ -288,7 +296,7 @@ def grids(pictures: Tensor, labels: Tensor, count: int, *, seed: int = 0) -> Gri
     Raises:
         ValueError: for shapes that do not fit, fewer than four classes, or a count under 1.
     """
-    _check_pictures(pictures, labels)
+    labels = _check_pictures(pictures, labels)
     classes = labels.unique()
     if len(classes) < 4 or count < 1:
         raise ValueError(f"a grid needs four classes, not {len(classes)}, and count at least 1, not {count}")
@@ -358,7 +366,7 @@ def deletion(
     model: nn.Module,
     pictures: Tensor,
     maps: Tensor,
-    targets: Tensor,
+    targets: Classes,
     *,
     fill: float | Tensor = 0.0,
     steps: int = 32,
@@ -374,25 +382,26 @@ def deletion(
         model: a classifier; it is left as it was.
         pictures: its input, float, shape (N, 3, H, W).
         maps: shape (N, H, W).
-        targets: int64, shape (N,).
+        targets: the class, one for all pictures or shape (N,).
         fill: what stands where a pixel was taken away, a number or a tensor that fits the pictures.
         steps: how many; in each the same number of pixels goes, as nearly as can be.
         seed: decides between pixels that a map calls equally important.
         batch_size: how many pictures to run at once; the result does not depend on it.
 
     Raises:
-        ValueError: for shapes that do not fit, NaN, a class out of range, or no steps.
+        ValueError: for shapes that do not fit, NaN, a class out of range, no steps, or a network of one logit, whose
+            softmax is always 1.
+        TypeError: for pictures that are not of the network's precision, or a network that gives no tensor of logits.
     """
-    _check_curve(pictures, maps, targets, steps)
-    filled = torch.as_tensor(fill).to(pictures).expand_as(pictures)
-    return _exchange(model, pictures, filled, maps, targets, steps, seed, batch_size)
+    classes = _check_curve(pictures, maps, targets, steps)
+    return _exchange(model, pictures, _filled(pictures, fill), maps, classes, steps, seed, batch_size)
 
 
 def insertion(
     model: nn.Module,
     pictures: Tensor,
     maps: Tensor,
-    targets: Tensor,
+    targets: Classes,
     *,
     fill: float | Tensor = 0.0,
     steps: int = 32,
@@ -403,9 +412,12 @@ def insertion(
 
     As :func:`deletion`, from ``fill`` to the picture. A *large* area is good. RISE begins with the picture blurred.
     """
-    _check_curve(pictures, maps, targets, steps)
-    filled = torch.as_tensor(fill).to(pictures).expand_as(pictures)
-    return _exchange(model, filled, pictures, maps, targets, steps, seed, batch_size)
+    classes = _check_curve(pictures, maps, targets, steps)
+    return _exchange(model, _filled(pictures, fill), pictures, maps, classes, steps, seed, batch_size)
+
+
+def _filled(pictures: Tensor, fill: float | Tensor) -> Tensor:
+    return torch.as_tensor(fill).detach().to(pictures).expand_as(pictures)
 
 
 @torch.no_grad()
@@ -422,7 +434,7 @@ def _exchange(
     """Replace the pixels of ``before`` by those of ``after``, in the order of the maps."""
     pixels = maps[0].numel()
     counts = (torch.arange(steps + 1, dtype=torch.float64) * pixels / steps).round()
-    device, rows = _device(model), []
+    rows = []
     together = max(1, batch_size // (steps + 1))
     with evaluating(model):
         for old, new, batch, classes in zip(
@@ -431,11 +443,15 @@ def _exchange(
             place = ranking(batch, seed=seed)[:, None, None]
             gone = (place < counts.view(1, -1, 1, 1, 1)).to(old.device)
             versions = torch.where(gone, new[:, None], old[:, None]).flatten(0, 1)
-            logits = torch.cat([model(part.to(device)).cpu() for part in versions.split(batch_size)])
-            if not 0 <= int(classes.min()) <= int(classes.max()) < logits.shape[1]:
-                raise ValueError(f"classes must be in 0–{logits.shape[1] - 1}, not {classes.tolist()}")
-            shares = logits.softmax(1).unflatten(0, (len(batch), steps + 1))
-            rows.append(shares[torch.arange(len(batch)), :, classes.cpu()])
+            logits = torch.cat(
+                [
+                    logits_of(model(network_input(model, part)), softmax=True).cpu()
+                    for part in versions.split(batch_size)
+                ]
+            )
+            own = class_numbers(classes, classes=logits.shape[1]).cpu()
+            shares = at_least_float32(logits).softmax(1).unflatten(0, (len(batch), steps + 1))
+            rows.append(shares[torch.arange(len(batch)), :, own])
     return Curve(counts / pixels, torch.cat(rows))
 
 
@@ -444,42 +460,48 @@ def _exchange(
 
 @contextlib.contextmanager
 def randomised(model: nn.Module, layers: Sequence[str], *, seed: int = 0) -> Iterator[nn.Module]:
-    """Hold ``model`` with some layers re-initialised, as before training; give it all its weights back on any exit.
+    """Hold ``model`` with some layers re-initialised; give it all its weights back on any exit.
+
+    Each part of a layer draws new weights by its own ``reset_parameters``: PyTorch's default, and not another
+    initialisation that the network's author chose. They are drawn on the CPU, so they are the same on every device.
 
     Args:
         model: any module whose layers have names.
         layers: which; a layer that has parts stands for all of them. The same seed gives the first layers of a
             longer list the same new weights.
-        seed: of the new weights; the caller's random generator is left as it was.
+        seed: of the new weights; the caller's random generators are left as they were, those of all devices.
 
     Raises:
         ValueError: for an unknown layer, one without parameters, or one that does not know how to initialise itself.
     """
-    resets = [reset for name in layers for reset in _resets(name, get_layer(model, name))]
+    parts = [part for name in layers for part in _parts(name, get_layer(model, name))]
     saved = {name: value.clone() for name, value in model.state_dict().items()}
     try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            for reset in resets:
-                reset()
+        with seeded(seed):
+            for part in parts:
+                _reset(part)
         yield model
     finally:
         model.load_state_dict(saved)
 
 
-def _resets(name: str, layer: nn.Module) -> list[Callable[[], None]]:
-    """What initialises each part of a layer that has parameters of its own."""
+def _reset(part: nn.Module) -> None:
+    fresh = copy.deepcopy(part).cpu()
+    cast(Callable[[], None], fresh.reset_parameters)()
+    part.load_state_dict(fresh.state_dict())
+
+
+def _parts(name: str, layer: nn.Module) -> list[nn.Module]:
+    """The parts of a layer that have parameters of their own and know how to initialise them."""
     parts = [part for part in layer.modules() if any(True for _ in part.parameters(recurse=False))]
     if not parts:
         raise ValueError(f"layer {name!r} has no parameters to randomise")
-    resets = []
     for part in parts:
         if not hasattr(part, "reset_parameters"):
             raise ValueError(
                 f"in layer {name!r}, {type(part).__name__} has parameters but no reset_parameters()"
             )
-        resets.append(cast(Callable[[], None], part.reset_parameters))
-    return resets
+    return parts
 
 
 @dataclass(frozen=True)
@@ -506,7 +528,7 @@ def randomisation_check(
     explainer: Explainer,
     model: nn.Module,
     pictures: Tensor,
-    targets: Tensor,
+    targets: Classes,
     layers: Sequence[str] | None = None,
     *,
     seed: int = 0,
@@ -521,7 +543,7 @@ def randomisation_check(
         explainer: see :data:`Explainer`.
         model: a trained network.
         pictures: its input, float, shape (N, 3, H, W), at least 7×7.
-        targets: the class to explain, int64, shape (N,): the same before and after.
+        targets: the class to explain, one for all pictures or shape (N,): the same before and after.
         layers: the order; by default every layer with parameters of its own, the last one first.
         seed: of the new weights.
         progress: whether to show a progress bar.
@@ -530,7 +552,11 @@ def randomisation_check(
         ValueError: as :func:`randomised` and :func:`explain`.
     """
     if layers is None:
-        own = [name for name, part in model.named_modules() if name and [*part.parameters(recurse=False)]]
+        own = [
+            name
+            for name, part in uncompiled(model).named_modules()
+            if name and [*part.parameters(recurse=False)]
+        ]
         layers = own[::-1]
     if not layers:
         raise ValueError("name at least one layer to randomise")
@@ -562,9 +588,8 @@ def rank_correlation(maps: Tensor, others: Tensor) -> Tensor:
         ValueError: if the shapes differ.
     """
     _check_pairs(maps, others)
-    ranks = [
-        torch.from_numpy(stats.rankdata(stack.cpu().flatten(1).numpy(), axis=1)) for stack in (maps, others)
-    ]
+    flat = (at_least_float32(stack.detach().cpu()).flatten(1).numpy() for stack in (maps, others))
+    ranks = [torch.from_numpy(stats.rankdata(values, axis=1)) for values in flat]
     a, b = (rank - rank.mean(1, keepdim=True) for rank in ranks)
     return (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1))
 
@@ -595,17 +620,13 @@ def structural_similarity(maps: Tensor, others: Tensor) -> Tensor:
 
 def _stretched(maps: Tensor) -> np.ndarray:
     """Each map from its least value, 0, to its greatest, 1; all 0 if it is the same everywhere."""
-    values = maps.double().cpu()
+    values = maps.detach().cpu().double()
     low, high = values.amin((1, 2), keepdim=True), values.amax((1, 2), keepdim=True)
     spread = torch.where(high > low, high - low, 1.0)
     return ((values - low) / spread).numpy()
 
 
 # ---------------------------------------------------------------- checks
-
-
-def _device(model: nn.Module) -> torch.device:
-    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
 
 
 def _check_masks(maps: Tensor, masks: Tensor) -> None:
@@ -624,19 +645,20 @@ def _check_pairs(maps: Tensor, others: Tensor) -> None:
         )
 
 
-def _check_pictures(pictures: Tensor, targets: Tensor) -> None:
-    if pictures.ndim != 4 or not pictures.numel() or targets.shape != (len(pictures),):
-        raise ValueError(
-            "need pictures (N, 3, H, W), at least one, and a class for each, "
-            f"not {tuple(pictures.shape)} and {tuple(targets.shape)}"
-        )
+def _check_pictures(pictures: Tensor, targets: Classes) -> Tensor:
+    """The class of each picture, int64, shape (N,)."""
+    if pictures.ndim != 4 or not pictures.numel():
+        raise ValueError(f"need pictures (N, 3, H, W), at least one, not {tuple(pictures.shape)}")
+    return class_numbers(targets, count=len(pictures))
 
 
-def _check_curve(pictures: Tensor, maps: Tensor, targets: Tensor, steps: int) -> None:
-    _check_pictures(pictures, targets)
+def _check_curve(pictures: Tensor, maps: Tensor, targets: Classes, steps: int) -> Tensor:
+    """The class of each picture, int64, shape (N,)."""
+    classes = _check_pictures(pictures, targets)
     if maps.shape != (len(pictures), *pictures.shape[2:]):
         raise ValueError(f"maps must be of the pictures' size, (N, H, W), not {tuple(maps.shape)}")
     if torch.isnan(maps).any() or torch.isnan(pictures).any():
         raise ValueError("the maps or the pictures hold NaN")
     if not 1 <= steps <= maps[0].numel():
         raise ValueError(f"steps must be in 1–{maps[0].numel()}, not {steps}")
+    return classes

@@ -18,6 +18,7 @@ from scipy import fft, stats
 from torch import Tensor, nn
 
 from lessons_lib.methods.activations import get_layer
+from lessons_lib.networks import uncompiled
 
 CUTOFF = 0.25  # cycles per pixel: waves of four pixels and longer count as low
 _RESAMPLES = 4999
@@ -26,7 +27,9 @@ _RESAMPLES = 4999
 def weight_layers(model: nn.Module) -> tuple[str, ...]:
     """The names of all two-dimensional convolutions and fully connected layers of ``model``, in its order."""
     return tuple(
-        name for name, module in model.named_modules() if name and isinstance(module, nn.Conv2d | nn.Linear)
+        name
+        for name, module in uncompiled(model).named_modules()
+        if name and isinstance(module, nn.Conv2d | nn.Linear)
     )
 
 

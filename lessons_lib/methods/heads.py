@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lessons_lib.methods.activations import ForwardHook, hooked
+from lessons_lib.networks import logits_of
 from lessons_lib.training import evaluating
 
 # those that take one size only take one of these; the cheapest is tried first
@@ -25,8 +26,9 @@ def head_name(model: nn.Module, inputs: Tensor | None = None) -> str:
         inputs: its input, shape (N, ...), of which the first is used; by default :func:`noise`.
 
     Raises:
-        ValueError: if no linear layer gives the network's output, if that is no tensor, or if the network takes no
-            picture of a usual size and ``inputs`` are left out.
+        ValueError: if no linear layer gives the network's output, or if the network takes no picture of a usual size
+            and ``inputs`` are left out.
+        TypeError: if its output is no tensor of logits.
     """
     given = noise(model) if inputs is None else inputs[:1].to(_first_parameter(model).device)
     outputs: dict[str, Tensor] = {}
@@ -40,12 +42,7 @@ def head_name(model: nn.Module, inputs: Tensor | None = None) -> str:
 
     linears = [name for name, module in model.named_modules() if name and isinstance(module, nn.Linear)]
     with hooked(model, {name: look(name) for name in linears}):
-        logits = model(given)
-    if not isinstance(logits, Tensor):
-        raise ValueError(
-            f"{type(model).__name__} gives a {type(logits).__name__}, not one tensor of logits: wrap it in a module "
-            "that returns only these"
-        )
+        logits = logits_of(model(given))
     found = [name for name, output in outputs.items() if _same(output.to(logits.dtype), logits)]
     if not found:
         raise ValueError(

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from lessons_lib.data.pictures import to_input
 from lessons_lib.methods.activations import recording
+from lessons_lib.networks import at_least_float32, device_of, logits_of, network_input
 
 Kind = Literal["shift", "scale", "rotation"]
 
@@ -227,20 +228,24 @@ def measure_invariance(
         batch_size: how many pictures to run at once; the result does not depend on it.
 
     Raises:
-        TypeError: if pictures are not uint8.
-        ValueError: for shapes that do not fit, a class the model does not have, or an unknown layer.
+        TypeError: if pictures are not uint8, or ``to_input`` gives another precision than the network's, or that gives
+            no tensor of logits.
+        ValueError: for shapes that do not fit, a class the model does not have, an unknown layer, or a network of one
+            logit, whose softmax is always 1.
 
     Source: Zeiler and Fergus, figure 5.
     """
     _check_views(originals, views, amounts, classes)
-    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    device = device_of(model)
 
     def run(images: Tensor) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
         for batch in images.split(batch_size):
-            inputs = to_input(batch.to(device)).contiguous(memory_format=torch.channels_last)
-            shares = model(inputs).softmax(1).double().cpu()
-            features = {PIXELS: inputs, **outputs}
-            yield {name: features[name].flatten(1).cpu() for name in names}, shares
+            pixels = to_input(batch.to(device)).contiguous(memory_format=torch.channels_last)
+            logits = logits_of(model(network_input(model, pixels)), softmax=True)
+            # on the CPU, since not every device has float64
+            shares = at_least_float32(logits).softmax(1).cpu().double()
+            features = {PIXELS: pixels, **outputs}
+            yield {name: at_least_float32(features[name].flatten(1).cpu()) for name in names}, shares
 
     names = (PIXELS, *layers)
     count, steps = views.shape[:2]
@@ -316,5 +321,6 @@ def linearity(amounts: Sequence[float], distances: Tensor, neutral: float = 0.0)
     if len(extent.unique()) < 3:
         raise ValueError("two sizes always lie on a line: give at least three")
     x = extent - extent.mean()
-    y = distances.double() - distances.double().mean(1, keepdim=True)
+    distances = distances.detach().cpu().double()
+    y = distances - distances.mean(1, keepdim=True)
     return (y @ x).square() / (x.square().sum() * y.square().sum(1))

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from lessons_lib.data.pictures import to_input
-from lessons_lib.methods.activations import recording
+from lessons_lib.methods.activations import feature_maps, recording
 from lessons_lib.methods.receptive_field import ReceptiveField
+from lessons_lib.networks import device_of, network_input
 
 GREY = 128  # fills what a crop shows beyond a unit's field or the picture
 _MOST_PARTS = 12  # the table of counts has 2**parts columns
@@ -68,9 +69,9 @@ def top_activations(
         channels: the channels wanted, in the order wanted; default: all.
 
     Raises:
-        TypeError: if the pictures are not uint8.
-        ValueError: for an unknown layer or channel, a layer that gives no feature maps, fewer pictures (or
-            positions) than ``k``, or NaN among the activations.
+        TypeError: if the pictures are not uint8, or ``transform`` gives another precision than the network's.
+        ValueError: for an unknown layer or channel, a layer that gives no feature maps with channels first, fewer
+            pictures (or positions) than ``k``, or NaN among the activations.
 
     Source: the selection of M. Zeiler and R. Fergus, "Visualizing and Understanding Convolutional Networks",
     ECCV 2014, figure 2.
@@ -78,13 +79,14 @@ def top_activations(
     _check_pictures(images)
     if k < 1:
         raise ValueError(f"k must be at least 1, not {k}")
-    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    device = device_of(model)
     best: _Best | None = None
     done = 0
     with recording(model, [layer]) as outputs:
         for batch in images.split(batch_size):
-            model(transform(batch.to(device)).contiguous(memory_format=torch.channels_last))
-            maps = _chosen(outputs[layer], layer, channels)
+            inputs = network_input(model, transform(batch.to(device)))
+            model(inputs.contiguous(memory_format=torch.channels_last))
+            maps = _chosen(feature_maps(outputs[layer], layer, inputs), layer, channels)
             best = _better(best, _contenders(maps, best, k, per_picture), k, done)
             done += len(batch)
     assert best is not None
@@ -118,10 +120,6 @@ class _Contenders:
 
 
 def _chosen(maps: Tensor, layer: str, channels: Sequence[int] | None) -> Tensor:
-    if maps.ndim != 4:
-        raise ValueError(
-            f"layer {layer!r} gives shape {tuple(maps.shape)}: choose one that gives feature maps (N, C, h, w)"
-        )
     if channels is None:
         return maps
     if not len(channels) or not all(0 <= channel < maps.shape[1] for channel in channels):

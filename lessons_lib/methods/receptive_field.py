@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakIdKeyDictionary
 
-from lessons_lib.methods.activations import hooked, recording
+from lessons_lib.methods.activations import differentiating, feature_maps, hooked, recording
+from lessons_lib.networks import at_least_float32, network_input, uncompiled
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,8 @@ class ReceptiveField:
             )
 
 
+@torch.inference_mode(False)
+@torch.no_grad()
 def fields(
     model: nn.Module, size: int | tuple[int, int] | Tensor, layers: Sequence[str]
 ) -> dict[str, ReceptiveField]:
@@ -112,7 +115,7 @@ def fields(
     Raises:
         ValueError: for an unknown layer, one that runs twice or not at all, one that gives no feature map, or one
             that depends on an operation not listed above; the message names it.
-        TypeError: for a layer that gives no tensor, or an input that is not floating point.
+        TypeError: for a layer that gives no tensor, or an input that is not floating point or of another precision.
 
     Source: A. Araujo, W. Norris, J. Sim, "Computing Receptive Fields of Convolutional Neural Networks", Distill 2019,
     for size, stride and offset.
@@ -125,9 +128,11 @@ def fields(
             follow.fields[output] = follow.fields[arguments[0]]
 
     across_channels = {
-        name: pass_on for name, module in model.named_modules() if isinstance(module, nn.LocalResponseNorm)
+        name: pass_on
+        for name, module in uncompiled(model).named_modules()
+        if isinstance(module, nn.LocalResponseNorm)
     }
-    with torch.no_grad(), hooked(model, across_channels), recording(model, layers) as outputs, follow:
+    with hooked(model, across_channels), recording(model, layers) as outputs, follow:
         model(inputs)
     return {name: _field(name, outputs[name], follow) for name in layers}
 
@@ -148,42 +153,36 @@ def influence(model: nn.Module, inputs: Tensor, layer: str, row: int, column: in
         Shape (H, W), on the CPU, sums to 1; 0 everywhere if no unit there is active.
 
     Raises:
-        TypeError: if the inputs are not floating point.
-        ValueError: for an unknown layer, one that gives no feature maps, or a position that it does not have.
+        TypeError: for inputs that are not floating point, or not of the network's precision.
+        ValueError: for an unknown layer, one that runs twice or not at all, gives no feature maps with channels first
+            or does not depend on the inputs, for a position that it does not have, no inputs or NaN in them.
 
     Source: W. Luo et al., "Understanding the Effective Receptive Field in Deep Convolutional Neural Networks",
     NeurIPS 2016, section 3.
     """
-    if not inputs.is_floating_point():
-        raise TypeError(f"inputs must be floating point, not {inputs.dtype}: use to_input for uint8 pictures")
-    caught: list[Tensor] = []
-
-    def catch(module: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> None:
-        caught.append(output)
-
-    device = next((parameter.device for parameter in model.parameters()), inputs.device)
-    leaf = inputs.detach().to(device, copy=True).requires_grad_()
-    with torch.enable_grad(), hooked(model, {layer: catch}):
-        model(leaf)
-        maps = caught[0]
-        if maps.ndim != 4 or not (0 <= row < maps.shape[2] and 0 <= column < maps.shape[3]):
+    # the backward pass too is inside, since it may run parts of the network again (activation checkpointing)
+    with differentiating(model), recording(model, [layer], graph=True) as outputs:
+        leaf = network_input(model, inputs).requires_grad_()
+        model(leaf.clone())
+        maps = feature_maps(outputs[layer], layer, leaf)
+        if not (0 <= row < maps.shape[2] and 0 <= column < maps.shape[3]):
             raise ValueError(
                 f"layer {layer!r} gives shape {tuple(maps.shape)}: it has no row {row}, column {column}"
             )
-        (gradient,) = torch.autograd.grad(maps[:, :, row, column].sum(), leaf)
-    size = gradient.abs().sum((0, 1)).cpu()
+        (gradient,) = torch.autograd.grad(maps[:, :, row, column].sum(), leaf, allow_unused=True)
+    if gradient is None:
+        raise ValueError(f"layer {layer!r} does not depend on the inputs: choose another")
+    size = at_least_float32(gradient).abs().sum((0, 1)).cpu()
     return size / size.sum().clamp(min=torch.finfo(size.dtype).tiny)
 
 
 def _empty_input(model: nn.Module, size: int | tuple[int, int] | Tensor) -> Tensor:
     if isinstance(size, Tensor):
-        if not size.is_floating_point():
-            raise TypeError(f"the input must be floating point, not {size.dtype}")
         if size.ndim != 4 or len(size) != 1 or not size.numel():
             raise ValueError(
                 f"the input must have shape (1, channels, height, width), not {tuple(size.shape)}"
             )
-        return size.clone()  # an in-place first layer must not write into the caller's
+        return network_input(model, size)
     height, width = (size, size) if isinstance(size, int) else size
     if min(height, width) < 1:
         raise ValueError(f"the picture must have at least one pixel, not {height}×{width}")
@@ -316,7 +315,16 @@ class _Follow(TorchDispatchMode):
             self.fields[first] = _propagate(func, args, kwargs or {}, seen, first)
             for other in others:  # indices of a maximum, parts of a split
                 self.fields[other] = f"it depends on the second output of {func.overloadpacket}"
+            if func._schema.is_mutable and (len(seen) > 1 or not _is_pointwise(func)):
+                self._forget_aliases(first)
         return result
+
+    def _forget_aliases(self, written: Tensor) -> None:
+        """What shares memory with a tensor that something was written into no longer sees what it saw."""
+        memory = written.untyped_storage().data_ptr()
+        for tensor in list(self.fields):
+            if tensor is not written and tensor.untyped_storage().data_ptr() == memory:
+                self.fields[tensor] = "it depends on a tensor that was written into in place, in parts"
 
 
 def _tensors(args: Sequence[Any]) -> list[Tensor]:
@@ -344,7 +352,7 @@ def _propagate(
     named.update(zip(named, args, strict=False))
     named.update(kwargs)
     try:
-        if output.ndim == 4 and (torch.Tag.pointwise in func.tags or func.overloadpacket in _POINTWISE):
+        if output.ndim == 4 and _is_pointwise(func):
             return _unite(axes, output)
         rule = _RULES.get(func.overloadpacket)
         if rule is None or output.ndim != 4 or (len(axes) > 1 and rule is not _cat):
@@ -354,6 +362,10 @@ def _propagate(
         return rule(axes, named, output)
     except _UnknownError as reason:
         return str(reason)
+
+
+def _is_pointwise(func: Any) -> bool:
+    return torch.Tag.pointwise in func.tags or func.overloadpacket in _POINTWISE
 
 
 def _unite(axes: list[_Axes], output: Tensor) -> _Axes:

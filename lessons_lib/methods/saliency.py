@@ -7,15 +7,34 @@ where both are (Springenberg et al., "Striving for Simplicity", 2015, figure 1).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lessons_lib.methods.activations import ForwardHook, get_layer, hooked
+from lessons_lib.methods.activations import differentiating, recording
+from lessons_lib.networks import network_input
 
-_RELUS = ("ReluBackward0", "ThresholdBackward0")  # how autograd calls a ReLU, wherever it is computed
+# How autograd calls a ReLU, and a ReLU6 (a "hard tanh" from 0 on), wherever it is computed
+_RELUS = ("ReluBackward", "HardtanhBackward")
+# What else passes or dampens a gradient by the sign or size of its input: no ReLU, or one that cannot be told from
+# others. What works in place on part of a tensor hides behind CopySlices.
+_OTHERS = {
+    *("Abs", "Celu", "Clamp", "ClampMax", "ClampMin", "CopySlices", "Elu", "Fmax", "Fmin", "Gelu", "Glu"),
+    *(
+        "Hardshrink",
+        "Hardswish",
+        "Hardtanh",
+        "LeakyRelu",
+        "LogSigmoid",
+        "MaskedFill",
+        "Maximum",
+        "Minimum",
+        "Mish",
+    ),
+    *("PreluKernel", "RreluWithNoise", "Silu", "Softplus", "Softshrink", "Threshold", "Where"),
+}
 
 
 def gradient(model: nn.Module, inputs: Tensor, layer: str, start: Tensor) -> Tensor:
@@ -35,11 +54,12 @@ def gradient(model: nn.Module, inputs: Tensor, layer: str, start: Tensor) -> Ten
         Shape of ``inputs``, signed, on the model's device: the gradient of ``(start * activations).sum()``.
 
     Raises:
-        ValueError: for an unknown layer, one that runs twice or not at all, no inputs, NaN, or a ``start`` of another
-            shape.
-        TypeError: for inputs that are not floating point.
+        ValueError: for an unknown layer, one that runs twice or not at all or does not depend on the inputs, no
+            inputs, NaN, or a ``start`` of another shape.
+        TypeError: for inputs that are not floating point or not of the network's precision, or a layer without a
+            gradient.
     """
-    return _backward(model, inputs, layer, start, relus=())
+    return _backward(model, inputs, layer, start, guided=False)
 
 
 def guided_backpropagation(model: nn.Module, inputs: Tensor, layer: str, start: Tensor) -> Tensor:
@@ -47,8 +67,10 @@ def guided_backpropagation(model: nn.Module, inputs: Tensor, layer: str, start: 
 
     J. Springenberg et al., "Striving for Simplicity: The All Convolutional Net", ICLR workshop 2015, §3.4.
 
+    ReLUs and ReLU6s are found in what was computed, so it makes no difference whether they are modules or functions.
+
     Args:
-        model: a network whose ReLUs are modules (``nn.ReLU``); it is left as it was.
+        model: a network whose activation functions are all ReLU or ReLU6; it is left as it was.
         inputs: its input, float, shape (N, ...).
         layer: the layer the activations are in.
         start: their weights, as in :func:`gradient`.
@@ -57,59 +79,50 @@ def guided_backpropagation(model: nn.Module, inputs: Tensor, layer: str, start: 
         Shape of ``inputs``, signed, on the model's device.
 
     Raises:
-        ValueError: as :func:`gradient`, and for a network with no ``nn.ReLU``, or with a ReLU outside a module
-            (``F.relu``) on the way.
-        TypeError: for inputs that are not floating point.
+        ValueError: as :func:`gradient`, and for a network with no ReLU on the way, or with an activation function that
+            is not one, or that cannot be told from others (``clamp``, ``maximum``, ``where``).
+        TypeError: as :func:`gradient`.
     """
-    relus = [name for name, module in model.named_modules() if name and isinstance(module, nn.ReLU)]
-    if not relus:
-        raise ValueError(f"{type(model).__name__} has no nn.ReLU, which guided backpropagation is about")
-    return _backward(model, inputs, layer, start, relus)
+    return _backward(model, inputs, layer, start, guided=True)
 
 
-def _backward(model: nn.Module, inputs: Tensor, layer: str, start: Tensor, relus: Collection[str]) -> Tensor:
-    """The gradient, with what comes back to the outputs of ``relus`` rectified."""
-    get_layer(model, layer)
-    if not inputs.is_floating_point():
-        raise TypeError(f"inputs must be floating point, not {inputs.dtype}: use to_input for uint8 pictures")
-    if not inputs.numel() or torch.isnan(inputs).any():
-        raise ValueError("the inputs are empty or hold NaN")
-    activations: list[Tensor] = []
-    rectified = set()
-
-    def hook(name: str) -> ForwardHook:
-        def run(module: nn.Module, given: tuple[Any, ...], output: Any) -> Tensor | None:
-            if name in relus and output.requires_grad:
-                rectified.add(output.grad_fn)
-                output.register_hook(lambda received: received.clamp(min=0))
-            if name != layer:
-                return None
-            if not isinstance(output, Tensor):
-                raise TypeError(f"layer {name!r} gives a {type(output).__name__}, not a tensor")
-            activations.append(output)
-            return output.clone()  # a later layer may work in place
-
-        return run
-
-    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    with torch.inference_mode(False), torch.enable_grad():
-        leaf = inputs.detach().to(device, copy=True).requires_grad_()
-        with hooked(model, {name: hook(name) for name in {layer, *relus}}):
-            model(leaf.clone())
-        if len(activations) != 1:
-            raise ValueError(f"layer {layer!r} ran {len(activations)} times in this forward pass, not once")
-        (output,) = activations
+def _backward(model: nn.Module, inputs: Tensor, layer: str, start: Tensor, *, guided: bool) -> Tensor:
+    """The gradient, with what comes back to the ReLUs rectified if it is guided."""
+    # the backward pass too is inside, since it may run parts of the network again (activation checkpointing)
+    with differentiating(model), recording(model, [layer], graph=True) as outputs:
+        leaf = network_input(model, inputs).requires_grad_()
+        model(leaf.clone())
+        output = outputs[layer]
         if start.shape != output.shape or torch.isnan(start).any():
             raise ValueError(
                 f"start must have the shape of the output of {layer!r}, {tuple(output.shape)}, and hold no NaN; "
                 f"its shape is {tuple(start.shape)}"
             )
-        if relus and any(node.name() in _RELUS and node not in rectified for node in _graph(output)):
-            raise ValueError(
-                f"on the way to {layer!r} the network has a ReLU that is not a module nn.ReLU (F.relu, for example), "
-                "which guided backpropagation cannot see: make it a module"
-            )
-        return torch.autograd.grad(output, leaf, start.to(output))[0]
+        if guided:
+            _rectify(output, layer)
+        (found,) = torch.autograd.grad(output, leaf, start.detach().to(output), allow_unused=True)
+    if found is None:
+        raise ValueError(f"layer {layer!r} does not depend on the inputs: choose another")
+    return found
+
+
+def _rectify(output: Tensor, layer: str) -> None:
+    """Have each ReLU that ``output`` was computed by set what comes back to it to 0 where that is negative."""
+    relus, others = [], []
+    for node in _graph(output):
+        kind = node.name().rstrip("0123456789").removesuffix("Backward")
+        if node.name().startswith(_RELUS) and getattr(node, "_saved_min_val", 0) == 0:
+            relus.append(node)
+        elif kind in _OTHERS or isinstance(node, torch.autograd.function.BackwardCFunction):
+            others.append(kind)
+    if others or not relus:
+        found = f"the network computes {others[0]}" if others else "there is no ReLU"
+        raise ValueError(
+            f"on the way to {layer!r} {found}, and guided backpropagation is about networks whose activation functions "
+            "are all ReLU or ReLU6: write them as nn.ReLU(), not in place on part of a tensor, or take gradient()"
+        )
+    for node in relus:
+        node.register_prehook(lambda received: tuple(part.clamp(min=0) for part in received))
 
 
 def _graph(output: Tensor) -> Iterator[Any]:
