@@ -112,10 +112,50 @@ def test_hooks_are_gone_after_an_error(model, images):
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
 
 
-def test_features_take_tokens_too(images):
-    tokens = nn.Sequential(nn.Flatten(2))  # (N, 3, positions)
-    found = features(tokens, images, ["0"], pooled=True)["0"]
-    torch.testing.assert_close(found, to_input(images).mean((2, 3)))
+def test_tokens_are_kept_whole_but_not_averaged_since_which_side_holds_the_channels_cannot_be_told(images):
+    tokens = nn.Sequential(nn.Flatten(2))  # (N, 3, positions), but a transformer's are (N, positions, C)
+    torch.testing.assert_close(features(tokens, images, ["0"])["0"], to_input(images).flatten(1))
+    with pytest.raises(ValueError, match="not feature maps"):
+        features(tokens, images, ["0"], pooled=True)
+
+
+HALVES = (torch.float16, torch.bfloat16)
+
+
+@pytest.mark.parametrize("dtype", [*HALVES, torch.float32, torch.float64])
+@pytest.mark.parametrize("scale", [1e-30, 1.0, 1000.0, 1e25])
+def test_a_random_map_is_not_trusted_in_any_precision_or_scale(dtype, scale):
+    generator = torch.Generator().manual_seed(0)
+    points = (torch.rand(300, 50, generator=generator, dtype=torch.float64) * scale).to(dtype)
+    if not torch.isfinite(points).all() or not points.any():
+        pytest.skip("out of this type's range")
+    placed = torch.rand(300, 2, generator=generator)
+    expected = sklearn.manifold.trustworthiness(points.double() / scale, placed.double(), n_neighbors=5)
+    assert trustworthiness(points, placed) == pytest.approx(expected, abs=1e-12)
+    assert 0.4 < expected < 0.6
+
+
+def test_tight_clusters_that_lie_far_apart_are_still_told_from_their_neighbours():
+    generator = torch.Generator().manual_seed(0)
+    near = torch.randn(100, 2, generator=generator) / 100
+    points = torch.cat([near + 1000, near - 1000])
+    assert trustworthiness(points, points) == 1.0
+
+
+@pytest.mark.parametrize("dtype", [*HALVES, torch.float32, torch.float64])
+@pytest.mark.parametrize("graph", [False, True])
+def test_points_of_any_precision_with_or_without_a_graph(dtype, graph):
+    generator = torch.Generator().manual_seed(0)
+    plain = torch.randn(40, 3, generator=generator).to(dtype)
+    points, labels = plain.clone().requires_grad_(graph), torch.arange(40) % 2
+    exact = torch.cdist(plain.double(), plain.double()).fill_diagonal_(torch.inf)
+    assert torch.equal(nearest(points, 4), exact.topk(4, largest=False).indices)
+    assert torch.equal(nearest(points, 4, [3, 5]), exact.topk(4, largest=False).indices[[3, 5]])
+    assert torch.equal(class_contacts(points, labels, 4), class_contacts(plain.double(), labels, 4))
+    assert knn_accuracy(points, labels, 4) == knn_accuracy(plain.double(), labels, 4)
+    placed = tsne(points, perplexity=5, iterations=4)
+    assert placed.shape == (40, 2)
+    torch.testing.assert_close(placed, tsne(plain.float(), perplexity=5, iterations=4), rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 from torch import Tensor, nn
 
 from lessons_lib.data.pictures import to_input
-from lessons_lib.methods.activations import recording
+from lessons_lib.methods.activations import feature_maps, recording
+from lessons_lib.networks import at_least_float32, device_of, network_input
 
 Start = Literal["pca", "random"]
 
@@ -43,7 +44,7 @@ def features(
         images: uint8, shape (N, 3, H, W).
         layers: the names of the layers.
         pooled: whether feature maps are averaged over their positions, C numbers a picture; else all their
-            positions are kept, C·h·w numbers.
+            positions are kept, C·h·w numbers. A layer without positions, (N, C), is kept as it is.
         transform: turns a batch of uint8 pictures into the model's input.
         batch_size: how many pictures to run at once; the result does not depend on it.
 
@@ -51,9 +52,9 @@ def features(
         Points by layer, on the CPU, shape (N, D).
 
     Raises:
-        TypeError: if the pictures are not uint8.
-        ValueError: for no pictures, another shape, no or an unknown layer, one that runs twice or not at all, or
-            one whose output holds NaN or infinity.
+        TypeError: if the pictures are not uint8, or ``transform`` gives another precision than the network's.
+        ValueError: for no pictures, another shape, no or an unknown layer, one that runs twice or not at all, one
+            whose output holds NaN or infinity, or one to be pooled that gives no feature maps with channels first.
     """
     if images.dtype != torch.uint8:
         raise TypeError(
@@ -63,14 +64,17 @@ def features(
         raise ValueError(f"need pictures of shape (N, 3, H, W), at least one, not {tuple(images.shape)}")
     if not layers:
         raise ValueError("name at least one layer; layer_names(model) lists them")
-    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    device = device_of(model)
     points: dict[str, Tensor] = {}
     with recording(model, layers) as outputs:
         for start in range(0, len(images), batch_size):
-            model(transform(images[start : start + batch_size].to(device)))
+            inputs = network_input(model, transform(images[start : start + batch_size].to(device)))
+            model(inputs)
             for name in layers:
-                maps = outputs[name].flatten(2) if outputs[name].ndim > 2 else outputs[name]
-                rows = maps.mean(2) if pooled and maps.ndim > 2 else maps.flatten(1)
+                maps = outputs[name]
+                if pooled and maps.ndim != 2:
+                    maps = feature_maps(maps, name, inputs).flatten(2).mean(2)
+                rows = maps.flatten(1)
                 if not torch.isfinite(rows).all():
                     raise ValueError(f"layer {name!r} gives NaN or infinity: its features cannot be compared")
                 if name not in points:
@@ -136,7 +140,7 @@ def tsne(
 
 def _reduced(points: Tensor) -> np.ndarray:
     """``points`` in at most :data:`DIMENSIONS` dimensions, the directions in which they vary most."""
-    array = points.numpy()
+    array = _array(points)
     if min(array.shape) <= DIMENSIONS:
         return array
     # two power iterations, not scikit-learn's seven: they keep nearly the same variance in a quarter of the time
@@ -160,13 +164,14 @@ def nearest(points: Tensor, k: int, queries: Sequence[int] | None = None) -> Ten
     """
     _check_points(points)
     _check_k(k, len(points) - 1)
-    search = NearestNeighbors(n_neighbors=k).fit(points.numpy())
+    array = _array(points)
+    search = NearestNeighbors(n_neighbors=k).fit(array)
     if queries is None:
         return torch.from_numpy(search.kneighbors(return_distance=False))
     rows = torch.as_tensor(queries, dtype=torch.int64)
     if not len(rows) or not 0 <= int(rows.min()) <= int(rows.max()) < len(points):
         raise ValueError(f"queries must be positions in 0–{len(points) - 1}, at least one, not {queries}")
-    found = torch.from_numpy(search.kneighbors(points[rows].numpy(), k + 1, return_distance=False))
+    found = torch.from_numpy(search.kneighbors(array[rows.numpy()], k + 1, return_distance=False))
     itself = found == rows[:, None]
     itself[~itself.any(1), -1] = True  # where copies of the point crowd it out of its own neighbours
     return found[~itself].view(len(rows), k)
@@ -188,8 +193,8 @@ def knn_accuracy(points: Tensor, labels: Tensor, k: int = 10) -> float:
     _check_points(points)
     _check_labels(points, labels)
     _check_k(k, len(points) - 1)
-    voted = KNeighborsClassifier(k).fit(points.numpy(), labels.numpy()).predict(None)
-    return float((voted == labels.numpy()).mean())
+    voted = KNeighborsClassifier(k).fit(_array(points), labels.cpu().numpy()).predict(None)
+    return float((voted == labels.cpu().numpy()).mean())
 
 
 def trustworthiness(points: Tensor, placed: Tensor, k: int = 5) -> float:
@@ -197,7 +202,8 @@ def trustworthiness(points: Tensor, placed: Tensor, k: int = 5) -> float:
 
     ``1 − 2 / (N k (2N − 3k − 1)) · Σ_i Σ_j max(0, r(i, j) − k)`` over the k nearest j of i on the map, where r is
     j's rank among i's neighbours in ``points``. What scikit-learn's function computes, but it holds some rows of
-    the distance matrix at a time, not three whole ones: 10,000 points need 40 MB instead of 2.4 GB.
+    the distance matrix at a time, not three whole ones: 10,000 points need 80 MB instead of 2.4 GB, beside themselves
+    in double precision.
 
     Args:
         points: where they were, shape (N, D).
@@ -216,7 +222,11 @@ def trustworthiness(points: Tensor, placed: Tensor, k: int = 5) -> float:
     n = len(points)
     _check_k(k, (n - 1) // 2)
     neighbours = nearest(placed, k)
-    centred = points - points.mean(0)  # small numbers keep the subtraction in the distances exact enough
+    # ranks depend on no scale; of this one no square overflows, and in float64 the difference of squares of tight
+    # clusters that lie far apart still has digits
+    scaled = torch.from_numpy(_array(points)).double()
+    scaled /= scaled.abs().max().clamp(min=torch.finfo(torch.float64).tiny)
+    centred = scaled - scaled.mean(0)
     squares = centred.square().sum(1)
     excess = 0
     for rows in torch.arange(n).split(_BLOCK):
@@ -246,6 +256,7 @@ def class_contacts(points: Tensor, labels: Tensor, k: int = 10) -> Tensor:
     """
     _check_points(points)
     _check_labels(points, labels)
+    labels = labels.cpu()
     sizes = torch.bincount(labels)
     if (sizes == 0).any():
         raise ValueError(f"no points of class {int((sizes == 0).nonzero()[0])}: number the classes anew")
@@ -312,6 +323,11 @@ def _ranks(values: np.ndarray) -> np.ndarray:
     ranks = rankdata(values)
     ranks = ranks - ranks.mean()
     return ranks / max(float(np.linalg.norm(ranks)), 1e-12)
+
+
+def _array(points: Tensor) -> np.ndarray:
+    """``points`` for NumPy and scikit-learn, which know no bfloat16, no gradients and no other devices."""
+    return at_least_float32(points.detach().cpu()).numpy()
 
 
 def _check_points(points: Tensor) -> None:
