@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 
@@ -165,7 +166,7 @@ def by_layer(
         reference_name: what that line is.
     """
     figure, axis = plt.subplots(figsize=(6, 3))
-    for (condition, line), marker in zip(values.items(), "osD^v", strict=False):
+    for (condition, line), marker in zip(values.items(), itertools.cycle("osD^vPX"), strict=False):
         axis.plot(list(line), list(line.values()), marker=marker, label=condition)
     if reference is not None:
         axis.axhline(reference, color="0.4", linestyle="--", label=reference_name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
@@ -160,7 +161,7 @@ def spectra(conditions: Mapping[str, Tensor], reference: Tensor, *, name: str = 
     axis.fill_between(
         frequency.numpy(), power.amin(0).numpy(), power.amax(0).numpy(), color="0.85", label=name
     )
-    for (condition, pictures), style in zip(conditions.items(), _STYLES, strict=False):
+    for (condition, pictures), style in zip(conditions.items(), itertools.cycle(_STYLES), strict=False):
         mean = power_spectrum(pictures)[1].log().mean(0).exp()
         axis.plot(frequency.numpy(), mean.numpy(), style, markersize=4, label=condition)
     axis.set(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 
@@ -252,7 +253,9 @@ def settling(curves: Mapping[str, Mapping[int, float]], *, threshold: float | No
     """
     figure, axis = plt.subplots(figsize=(6.4, 3.2))
     colours = plt.get_cmap("viridis")(np.linspace(0, 0.9, len(curves)))
-    for (layer, curve), colour, marker in zip(curves.items(), colours, "osD^vPX*", strict=False):
+    for (layer, curve), colour, marker in zip(
+        curves.items(), colours, itertools.cycle("osD^vPX*"), strict=False
+    ):
         axis.plot(
             range(len(curve)), list(curve.values()), marker=marker, markersize=5, color=colour, label=layer
         )

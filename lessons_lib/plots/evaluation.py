@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Mapping, Sequence
 
 import matplotlib.pyplot as plt
@@ -112,7 +113,7 @@ def curves(groups: Mapping[str, Mapping[str, Curve]]) -> Figure:
         1, len(groups), figsize=(4.2 * len(groups) + 1.5, 3.3), sharey=True, squeeze=False
     )
     for axis, (title, by_method) in zip(axes[0], groups.items(), strict=True):
-        for (method, curve), style in zip(by_method.items(), _styles(len(by_method)), strict=True):
+        for (method, curve), style in zip(by_method.items(), itertools.cycle(_STYLES), strict=False):
             axis.plot(
                 curve.shares.numpy(),
                 curve.probabilities.mean(0).numpy(),
@@ -195,7 +196,7 @@ def randomisation(checks: Mapping[str, Randomisation]) -> Figure:
     figure, axes = plt.subplots(1, 2, figsize=(10, 3.5), sharey=True)
     panels = (("rank_correlation", "Rank correlation"), ("similarity", "Structural similarity"))
     for axis, (name, title) in zip(axes, panels, strict=True):
-        for (method, check), style in zip(checks.items(), _styles(len(checks)), strict=True):
+        for (method, check), style in zip(checks.items(), itertools.cycle(_STYLES), strict=False):
             means = np.nanmean(getattr(check, name).numpy(), axis=1)
             axis.plot(range(len(layers) + 1), [1, *means], style, markersize=4, label=method)
         axis.set_xticks(range(len(layers) + 1), ["none", *layers], rotation=45, ha="right", fontsize=8)
@@ -204,7 +205,3 @@ def randomisation(checks: Mapping[str, Randomisation]) -> Figure:
     axes[0].set_ylabel("with the trained network's map")
     axes[1].legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
-
-
-def _styles(count: int) -> list[str]:
-    return [_STYLES[i % len(_STYLES)] for i in range(count)]

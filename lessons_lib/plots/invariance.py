@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import cast
@@ -100,7 +101,8 @@ def _lines(axis: Axes, amounts: Sequence[float], values: Tensor, names: Sequence
     if len(values) > _NAMED:
         axis.plot(amounts, values.T.numpy(), linewidth=0.5, color="0.6")
     else:
-        for name, line, style in zip(names, values, _STYLES[: len(values)], strict=True):
+        styles = itertools.islice(itertools.cycle(_STYLES), len(values))
+        for name, line, style in zip(names, values, styles, strict=True):
             axis.plot(amounts, line.numpy(), linewidth=1, linestyle=style, label=name)
     axis.plot(amounts, values.mean(0).numpy(), color="black", linewidth=2.5, label="mean")
 
@@ -207,7 +209,9 @@ def training_curves(values: Mapping[Kind, Mapping[str, Invariance]]) -> Figure:
     """
     figure, axes = plt.subplots(1, len(values), figsize=(4.6 * len(values), 3.2), squeeze=False)
     for axis, (kind, by_training) in zip(axes[0], values.items(), strict=True):
-        for (name, result), style in zip(by_training.items(), ("o-", "s--", "D-.", "^:"), strict=False):
+        for (name, result), style in zip(
+            by_training.items(), itertools.cycle(("o-", "s--", "D-.", "^:")), strict=False
+        ):
             axis.plot(result.amounts, result.probabilities.mean(0).numpy(), style, markersize=4, label=name)
         axis.axvline(NEUTRAL[kind], color="0.8", linewidth=1, zorder=0)
         axis.set(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import itertools
 import textwrap
 from collections.abc import Mapping, Sequence
 
@@ -232,7 +233,7 @@ def costs(panels: Mapping[str, Mapping[str, Mapping[float, float]]]) -> Figure:
     figure, axes = plt.subplots(1, len(panels), figsize=(3.4 * len(panels), 3), squeeze=False, sharey=True)
     for axis, (label, lines) in zip(axes[0], panels.items(), strict=True):
         axis.set(xscale="log", yscale="log")
-        for (way, points), marker in zip(lines.items(), "osD^v", strict=False):
+        for (way, points), marker in zip(lines.items(), itertools.cycle("osD^vPX"), strict=False):
             axis.plot(list(points), list(points.values()), marker=marker, label=way)
         ticks = sorted({value for points in lines.values() for value in points})
         axis.set(xlabel=label, xticks=ticks, xticklabels=[f"{t:g}" for t in ticks])

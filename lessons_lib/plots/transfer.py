@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
@@ -14,6 +15,7 @@ from lessons_lib.methods.transfer import STRATEGIES, Decision, Scores, Similarit
 from lessons_lib.plots import as_image
 
 _COLOURS = dict(zip(STRATEGIES, ("#0072B2", "#56B4E9", "#E69F00", "#000000"), strict=True))
+_KINDS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#000000")
 _MARKERS = dict(zip(STRATEGIES, "osD^", strict=True))
 
 
@@ -36,7 +38,7 @@ def layer_profiles(
     )
     for axis, (target, kinds) in zip(axes[0], profiles.items(), strict=True):
         for (kind, by_layer), colour, marker in zip(
-            kinds.items(), ("#0072B2", "#D55E00"), "os", strict=False
+            kinds.items(), itertools.cycle(_KINDS), itertools.cycle("osD^v"), strict=False
         ):
             layers = list(by_layer)
             intervals = [over_seeds(values) for values in by_layer.values()]
@@ -206,7 +208,9 @@ def forgetting(
     )
     colours = plt.get_cmap("viridis")([0.85 * i / max(len(learned) - 1, 1) for i in range(len(learned))])
     for axis, (title, unit, lines) in zip(axes, panels, strict=True):
-        for (rate, by_epoch), colour, marker in zip(lines.items(), colours, "osD^v<>", strict=False):
+        for (rate, by_epoch), colour, marker in zip(
+            lines.items(), colours, itertools.cycle("osD^v<>"), strict=False
+        ):
             axis.plot(list(by_epoch), list(by_epoch.values()), marker=marker, color=colour, label=rate)
         axis.set(title=title, xlabel="epoch", ylabel=unit, ylim=(0, 1.03))
         axis.xaxis.get_major_locator().set_params(integer=True)

@@ -1,0 +1,56 @@
+"""However many lines a figure is asked for, it draws each of them, and no two alike."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import pytest
+import torch
+from matplotlib.colors import to_hex
+
+from lessons_lib import plots
+from lessons_lib.methods.evaluation import Curve, Randomisation
+from lessons_lib.methods.invariance import PIXELS, Invariance
+from lessons_lib.plots import class_visualization, deconvnet, evaluation, invariance, occlusion, transfer
+
+pytestmark = pytest.mark.usefixtures("no_open_figures")
+
+COUNT = 12  # more than any list of markers is long
+NAMES = [f"line {i}" for i in range(COUNT)]
+STEPS = {1.0: 0.25, 2.0: 0.5}
+SHARES, SEEDS = {"a": 0.1, "b": 0.2}, {"a": (0.1, 0.2), "b": (0.3, 0.5)}
+BY_EPOCH = {name: {1: 0.5, 2: 0.75} for name in NAMES}
+CURVE = Curve(torch.linspace(0, 1, 3, dtype=torch.float64), torch.rand(2, 3))
+ROBUST = Invariance((0.0, 1.0), {PIXELS: torch.rand(2, 2)}, {PIXELS: 1.0}, torch.rand(2, 2))
+CHECK = Randomisation(("a",), torch.rand(1, 2), torch.rand(1, 2), torch.rand(2, 8, 8), torch.rand(1, 2, 8, 8))
+NOISE = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+FIGURES = {
+    "by_layer": lambda: plots.by_layer(dict.fromkeys(NAMES, SHARES), title="", ylabel=""),
+    "settling": lambda: deconvnet.settling(BY_EPOCH),
+    "costs": lambda: occlusion.costs({"patch": dict.fromkeys(NAMES, STEPS)}),
+    "spectra": lambda: class_visualization.spectra(dict.fromkeys(NAMES, NOISE), NOISE),
+    "training_curves": lambda: invariance.training_curves({"shift": dict.fromkeys(NAMES, ROBUST)}),
+    "layer_profiles": lambda: transfer.layer_profiles(
+        {"digits": dict.fromkeys(NAMES, SEEDS)}, {"digits": 0.1}
+    ),
+    "forgetting": lambda: transfer.forgetting(BY_EPOCH, BY_EPOCH),
+    "curves of evaluation": lambda: evaluation.curves({"deletion": dict.fromkeys(NAMES, CURVE)}),
+    "randomisation": lambda: evaluation.randomisation(dict.fromkeys(NAMES, CHECK)),
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_line_is_drawn_and_looks_like_no_other(name):
+    figure = FIGURES[name]()
+    for axis in figure.axes:
+        lines = [line for line in axis.lines if line.get_label() in NAMES]
+        assert [line.get_label() for line in lines] == NAMES
+        looks = {(to_hex(line.get_color()), line.get_marker(), line.get_linestyle()) for line in lines}
+        assert len(looks) == COUNT
+    plt.close(figure)
+
+
+def test_one_line_for_each_name_of_a_picture():
+    many = Invariance((0.0, 1.0), {PIXELS: torch.rand(3, 2)}, {PIXELS: 1.0}, torch.rand(3, 2))
+    with pytest.raises(ValueError, match="zip"):
+        invariance.invariance_curves({"shift": many}, ["a", "b"], {PIXELS: "pixels"})
