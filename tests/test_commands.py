@@ -541,6 +541,14 @@ def test_an_interrupted_set_up_goes_on_where_it_stopped(clone: Path):
     assert "-r requirements.lock" in calls.read_text()  # until the lock changes
 
 
+@needs_sh
+def test_the_bare_debian_says_what_it_needs():
+    script = REPOSITORY / "tests" / "bare_debian.sh"
+    refused = subprocess.run(["bash", str(script)], capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("as root, with debootstrap: ")
+
+
 # --- make lab -----------------------------------------------------------------------------------------------
 
 
