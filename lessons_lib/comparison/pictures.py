@@ -160,8 +160,11 @@ def lightest(file: bytes, kinds: tuple[str, ...] = ("png", "jpeg")) -> Packed:
     if min(original.shape[:2]) < 7:  # SSIM's window
         return "png", file
     image = Image.fromarray(original)
-    palette = image.quantize(256, method=Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE)
-    packed = [("png", _saved(palette, "PNG", optimize=True)), ("png", file)]
+    palettes = [
+        image.quantize(256, method=method, kmeans=1, dither=Image.Dither.NONE)
+        for method in (Image.Quantize.MAXCOVERAGE, Image.Quantize.MEDIANCUT)
+    ]
+    packed = [("png", file), *(("png", _saved(palette, "PNG", optimize=True)) for palette in palettes)]
     packed += [
         ("jpeg", _saved(image, "JPEG", quality=quality, subsampling=0, optimize=True, progressive=True))
         for quality in QUALITIES
