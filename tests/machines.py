@@ -129,10 +129,10 @@ def _disturb_weights(seed: int) -> None:
         return weights.to(precise) * (1 + DISTURBANCE * noise.to(weights.device))
 
     def drawn(initialise: Callable[..., Any]) -> Callable[..., Any]:
-        def both(weights: Any, *args: Any, **kwargs: Any) -> Any:
-            initialise(weights, *args, **kwargs)
+        def both(*args: Any, **kwargs: Any) -> Any:
+            weights = initialise(*args, **kwargs)
             with torch.no_grad():
-                return weights.copy_(disturbed(weights)) if not weights.is_meta else weights
+                return weights if weights.is_meta else weights.copy_(disturbed(weights))
 
         return both
 

@@ -34,6 +34,8 @@ torch.manual_seed(0)
 other = torch.nn.Conv2d(3, 4, 3)
 other.load_state_dict(torch.load(file.with_suffix(".pt"), weights_only=True))
 drawn = torch.rand(3)
+with torch.device("meta"):
+    assert torch.nn.Linear(2, 2).weight.is_meta
 print(json.dumps([t.flatten().tolist() for t in (layer.weight, read["half"], other.weight, read["count"], drawn)]))
 """
 
