@@ -59,6 +59,19 @@ def network_input(model: nn.Module, inputs: Tensor) -> Tensor:
     return inputs.detach().to(device, copy=True)
 
 
+def run(model: nn.Module, inputs: Tensor) -> Any:
+    """What the network gives for ``inputs``, in another memory layout if it cannot take theirs.
+
+    With channels last convolutions are faster, but ``x.view(len(x), -1)`` before a linear layer fails on it.
+    """
+    try:
+        return model(inputs)
+    except RuntimeError as error:
+        if inputs.is_contiguous() or "view size is not compatible" not in str(error):
+            raise
+    return model(inputs.contiguous())
+
+
 def logits_of(output: Any, *, softmax: bool = False) -> Tensor:
     """The output of a classifier, once it is sure that it is one: logits, shape (N, classes).
 

@@ -376,3 +376,56 @@ def test_influence_refuses_bad_input(change, error, text):
     arguments = {"inputs": torch.zeros(1, 3, 32, 32), "layer": "block3", "row": 0, "column": 0} | change
     with pytest.raises(error, match=text):
         influence(SmallCNN(), **arguments)
+
+
+class WritesInParts(nn.Module):
+    """Every second channel gets what a larger filter sees, in place."""
+
+    def __init__(self, write):
+        super().__init__()
+        self.small, self.large, self.last = (
+            nn.Conv2d(a, b, k, padding=k // 2) for a, b, k in ((3, 4, 3), (4, 2, 5), (4, 4, 1))
+        )
+        self.write = write
+
+    def forward(self, x):
+        x = self.small(x)
+        self.write(x, self.large(x))
+        return self.last(x)
+
+
+def _assign(x, y):
+    x[:, ::2] = y
+
+
+@pytest.mark.parametrize(
+    "write", [_assign, lambda x, y: x[:, ::2].add_(y), lambda x, y: x.narrow(1, 0, 2).copy_(y)]
+)
+def test_a_map_whose_parts_were_written_into_is_refused(write):
+    with pytest.raises(ValueError, match="written into in place"):
+        fields(WritesInParts(write), 12, ["last"])
+
+
+@pytest.mark.parametrize("write", [lambda x, y: x.view(len(x), -1).relu_(), lambda x, y: x.add_(x)])
+def test_what_works_in_place_on_itself_sees_what_it_saw(write):
+    assert fields(WritesInParts(write), 12, ["last"])["last"].size == (3, 3)
+
+
+def test_a_constant_of_the_map_s_shape_sees_nothing():
+    class Clipped(nn.Sequential):
+        def forward(self, x):
+            x = self[0](x)
+            return self[1](torch.maximum(x, torch.zeros_like(x)) + x.new_ones(()))
+
+    net = Clipped(nn.Conv2d(3, 2, 3), nn.Conv2d(2, 2, 1))
+    assert fields(net, 12, ["1"])["1"].size == (3, 3)
+
+
+def test_influence_is_that_of_the_layer_whatever_works_in_place_after_it():
+    net = nn.Sequential(nn.Conv2d(3, 1, 3, bias=False), nn.ReLU(inplace=True))
+    nn.init.constant_(net[0].weight, -1.0)
+    with torch.inference_mode():
+        found = influence(net, torch.ones(1, 3, 8, 8), "0", 2, 2)
+    expected = torch.zeros(8, 8)
+    expected[2:5, 2:5] = 1 / 9
+    torch.testing.assert_close(found, expected)

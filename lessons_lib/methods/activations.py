@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lessons_lib.networks import network_input, uncompiled
+from lessons_lib.networks import network_input, run, uncompiled
 from lessons_lib.training import evaluating
 
 ForwardHook = Callable[[nn.Module, tuple[Any, ...], Any], Any]
@@ -184,7 +184,7 @@ def feature_maps(output: Tensor, layer: str, inputs: Tensor) -> Tensor:
     if output.ndim != 4:
         raise ValueError(f"layer {layer!r} gives shape {tuple(output.shape)}, not feature maps (N, C, h, w)")
     picture, (_, first, second, third) = inputs.shape[-2:], output.shape
-    if not _alike(picture, (second, third)) and _alike(picture, (first, second)):
+    if not _fits(picture, (second, third)) and _fits(picture, (first, second)):
         raise ValueError(
             f"layer {layer!r} gives shape {tuple(output.shape)}, which fits pictures of {picture[0]}×{picture[1]} only "
             "with its channels last: choose or add a layer that puts them first, "
@@ -193,10 +193,14 @@ def feature_maps(output: Tensor, layer: str, inputs: Tensor) -> Tensor:
     return output
 
 
-def _alike(picture: Sequence[int], maps: tuple[int, int]) -> bool:
-    """Whether maps have the proportions of the picture, to within one position."""
+def _fits(picture: Sequence[int], maps: tuple[int, int]) -> bool:
+    """Whether maps could have been made from the picture."""
     (height, width), (rows, columns) = picture, maps
-    return abs(rows * width - columns * height) <= max(height, width)
+    if abs(rows * width - columns * height) <= max(height, width):
+        return True  # the same proportions, to within one position
+    # without padding, convolutions take as much off either side, but hardly more than half of it
+    stride = (width - height) / (columns - rows) if columns != rows else 0
+    return stride >= 1 and stride * rows >= height / 2
 
 
 @torch.no_grad()
@@ -221,7 +225,7 @@ def capture(
     batches: dict[str, list[Tensor]] = {name: [] for name in layers}
     with recording(model, layers) as outputs:
         for batch in inputs.split(batch_size):
-            model(network_input(model, batch))
+            run(model, network_input(model, batch))
             for name in layers:
                 batches[name].append(outputs[name].cpu())
     return {name: torch.cat(parts) for name, parts in batches.items()}

@@ -279,7 +279,7 @@ def grad_cam(
     with differentiating(model), recording(model, [layer], graph=True) as outputs:
         for batch, own in zip(inputs.split(batch_size), wanted.split(batch_size), strict=True):
             logits = logits_of(model(network_input(model, batch)))
-            numbers = class_numbers(own, classes=logits.shape[1]).to(logits.device)
+            numbers = class_numbers(own, classes=logits.shape[1]).to(logits.device, copy=True)
             features = feature_maps(outputs[layer], layer, batch)
             score = logits.gather(1, numbers[:, None]).sum()
             (gradient,) = torch.autograd.grad(score, features, allow_unused=True)

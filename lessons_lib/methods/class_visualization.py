@@ -26,7 +26,7 @@ from tqdm.auto import tqdm
 
 from lessons_lib.methods.activations import differentiating
 from lessons_lib.methods.filters import frequencies, spectrum
-from lessons_lib.networks import Classes, at_least_float32, class_numbers, logits_of, network_input
+from lessons_lib.networks import Classes, at_least_float32, class_numbers, logits_of, network_input, run
 from lessons_lib.training import evaluating
 
 Score = Callable[[Tensor, Tensor], Tensor]  # logits (N, classes), targets (N,) → (N,)
@@ -436,7 +436,7 @@ def _slope(
     shown = pictures
     for view in views:
         shown = view(shown, generator)
-    logits = logits_of(model(shown.contiguous(memory_format=torch.channels_last)), softmax=True)
+    logits = logits_of(run(model, shown.contiguous(memory_format=torch.channels_last)), softmax=True)
     class_numbers(targets, classes=logits.shape[1])
     objective = score(logits, targets)
     for penalty in penalties:
@@ -452,7 +452,7 @@ def _answers(model: nn.Module, frames: Tensor, targets: Tensor) -> tuple[Tensor,
     answers = []
     for pictures in frames:
         shown = pictures.to(targets.device).contiguous(memory_format=torch.channels_last)
-        logits = at_least_float32(model(shown))
+        logits = at_least_float32(run(model, shown))
         own = logit(logits, targets)
         ranks = (logits > own[:, None]).sum(1) + 1
         answers.append((own.cpu(), probability(logits, targets).cpu(), ranks.cpu()))

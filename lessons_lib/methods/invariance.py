@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from lessons_lib.data.pictures import to_input
 from lessons_lib.methods.activations import recording
-from lessons_lib.networks import at_least_float32, device_of, logits_of, network_input
+from lessons_lib.networks import at_least_float32, device_of, logits_of, network_input, run
 
 Kind = Literal["shift", "scale", "rotation"]
 
@@ -238,10 +238,12 @@ def measure_invariance(
     _check_views(originals, views, amounts, classes)
     device = device_of(model)
 
-    def run(images: Tensor) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
+    def looked_at(images: Tensor) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
         for batch in images.split(batch_size):
-            pixels = to_input(batch.to(device)).contiguous(memory_format=torch.channels_last)
-            logits = logits_of(model(network_input(model, pixels)), softmax=True)
+            pixels = network_input(
+                model, to_input(batch.to(device)).contiguous(memory_format=torch.channels_last)
+            )
+            logits = logits_of(run(model, pixels), softmax=True)
             # on the CPU, since not every device has float64
             shares = at_least_float32(logits).softmax(1).cpu().double()
             features = {PIXELS: pixels, **outputs}
@@ -250,12 +252,12 @@ def measure_invariance(
     names = (PIXELS, *layers)
     count, steps = views.shape[:2]
     with recording(model, layers) as outputs:
-        references = [features for features, _ in run(originals)]
+        references = [features for features, _ in looked_at(originals)]
         reference = {name: torch.cat([batch[name] for batch in references]) for name in names}
         distances: dict[str, list[Tensor]] = {name: [] for name in names}
         shares = []
         start = 0
-        for features, answers in run(views.flatten(0, 1)):
+        for features, answers in looked_at(views.flatten(0, 1)):
             rows = torch.arange(start, start + len(answers)) // steps
             start += len(answers)
             shares.append(answers)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from lessons_lib.data.pictures import to_input
 from lessons_lib.methods.activations import feature_maps, recording
 from lessons_lib.methods.receptive_field import ReceptiveField
-from lessons_lib.networks import device_of, network_input
+from lessons_lib.networks import device_of, network_input, run
 
 GREY = 128  # fills what a crop shows beyond a unit's field or the picture
 _MOST_PARTS = 12  # the table of counts has 2**parts columns
@@ -85,7 +85,7 @@ def top_activations(
     with recording(model, [layer]) as outputs:
         for batch in images.split(batch_size):
             inputs = network_input(model, transform(batch.to(device)))
-            model(inputs.contiguous(memory_format=torch.channels_last))
+            run(model, inputs.contiguous(memory_format=torch.channels_last))
             maps = _chosen(feature_maps(outputs[layer], layer, inputs), layer, channels)
             best = _better(best, _contenders(maps, best, k, per_picture), k, done)
             done += len(batch)

@@ -310,7 +310,7 @@ class _Follow(TorchDispatchMode):
         seen = [self.fields[tensor] for tensor in _tensors(args) if tensor in self.fields]
         result = func(*args, **(kwargs or {}))
         produced = _tensors([result])
-        if seen and produced:
+        if seen and produced and func.overloadpacket not in _CONSTANT:
             first, *others = produced
             self.fields[first] = _propagate(func, args, kwargs or {}, seen, first)
             for other in others:  # indices of a maximum, parts of a split
@@ -464,6 +464,11 @@ _POINTWISE = {
     _aten.hardswish,
     _aten.hardswish_,
     _aten._prelu_kernel,
+}
+# take no more than the shape of what they are given
+_CONSTANT = {
+    *(_aten.new_zeros, _aten.new_ones, _aten.new_full, _aten.new_empty, _aten.new_empty_strided),
+    *(_aten.zeros_like, _aten.ones_like, _aten.full_like, _aten.empty_like),
 }
 _RULES: dict[Any, Callable[[list[_Axes], dict[str, Any], Tensor], _Axes]] = {
     _aten.convolution: _convolution,
