@@ -482,14 +482,14 @@ def deconvnet(
 def _index(value: int | Tensor, activations: Tensor, dimension: int, name: str) -> Tensor:
     """``value`` as one index for each picture, int64 (N,); ValueError if it is out of range."""
     count, size = len(activations), activations.shape[dimension]
-    index = torch.as_tensor(value, device=activations.device)
+    index = torch.as_tensor(value)
     if index.is_floating_point() or index.dtype == torch.bool or index.ndim > 1:
         raise ValueError(f"{name} must be a whole number, or one for each picture, not {value!r}")
     if index.ndim == 1 and len(index) != count:
         raise ValueError(f"{count} pictures need {count} values of {name}, not {len(index)}")
     if not 0 <= int(index.min()) <= int(index.max()) < size:
         raise ValueError(f"{name} must be in 0–{size - 1}, not {value}")
-    return index.long().expand(count)
+    return index.long().to(activations.device).expand(count)
 
 
 def _filter(maps: Tensor, step: Step) -> Tensor:
