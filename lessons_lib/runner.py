@@ -327,7 +327,7 @@ def kept(stored: NotebookNode, new: NotebookNode, sanitize: outputs.Sanitizer) -
         (old.get("outputs", []), cell.get("outputs", []), set(cell.metadata.get("tags", [])))
         for old, cell in zip(stored.cells, new.cells, strict=True)
     ]
-    agree = [outputs.equal(old, now, sanitize, trained="trained" in tags) for old, now, tags in pairs]
+    agree = [outputs.equal(old, now, sanitize, by=outputs.compared_by(tags)) for old, now, tags in pairs]
     ignored = ["nbval-ignore-output" in tags for _, _, tags in pairs]
     if not all(map(operator.or_, agree, ignored)):
         return agree

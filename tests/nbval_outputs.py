@@ -12,8 +12,8 @@ _exactly = IPyNbCell.compare_outputs
 
 def _compare_outputs(cell: IPyNbCell, test, ref, skip_compare=None) -> bool:
     agree = _exactly(cell, outputs.reconciled(ref, test, cell.sanitize), ref, skip_compare)
-    trained = "trained" in cell.cell.metadata.get("tags", [])
-    differences = outputs.picture_differences(ref, test, trained=trained)
+    by = outputs.compared_by(cell.cell.metadata.get("tags", []))
+    differences = outputs.picture_differences(ref, test, by=by)
     cell.comparison_traceback += differences
     return agree and not differences
 

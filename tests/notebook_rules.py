@@ -26,7 +26,16 @@ from lessons_lib.runner import clean, find_lessons
 Breaches = Iterator[tuple[int | None, str]]
 Rule = Callable[[NotebookNode, Path], Breaches]
 
-TAGS = {"parameters", "solution", "cover", "trained", "nbval-ignore-output", "nbval-skip", "raises-exception"}
+TAGS = {
+    "parameters",
+    "solution",
+    "cover",
+    "trained",
+    "chosen",
+    "nbval-ignore-output",
+    "nbval-skip",
+    "raises-exception",
+}
 LONGEST_CELL = 25
 
 # Lessons in the new form, which some rules bind. The set only grows; the lesson that completes it deletes it.

@@ -219,7 +219,7 @@ def style(no_open_figures: None) -> None:
 def test_what_another_processor_draws_is_alike(draw):
     stored, new = map(file, draw())
     assert pictures.difference(stored, new) == ""
-    assert pictures.difference(stored, new, trained=True) == ""
+    assert pictures.difference(stored, new, by="colours") == ""
 
 
 @pytest.mark.parametrize("name", UNLIKE)
@@ -227,19 +227,38 @@ def test_what_shows_something_else_is_not(name: str):
     stored, new = map(file, UNLIKE[name]())
     assert pictures.difference(stored, new)
     assert pictures.difference(new, stored)
-    assert bool(pictures.difference(stored, new, trained=True)) == (name not in NOT_SEEN_IN_TRAINED)
+    assert bool(pictures.difference(stored, new, by="colours")) == (name not in NOT_SEEN_IN_TRAINED)
 
 
-@pytest.mark.parametrize("trained", [False, True])
+@pytest.mark.parametrize("by", ["place", "colours"])
 @pytest.mark.parametrize("draw", [lines, history, maps, photos])
-def test_blank_inverted_and_small_pictures_are_not_alike(draw, trained: bool):
+def test_blank_inverted_and_small_pictures_are_not_alike(draw, by: pictures.By):
     stored = file(draw())
     blank = changed(stored, lambda image: Image.new("RGB", image.size, "white"))
     for new in (blank, changed(stored, ImageOps.invert), changed(stored, ImageOps.grayscale)):
-        assert pictures.difference(stored, new, trained=trained)
-    assert pictures.difference(stored, blank, trained=trained)
+        assert pictures.difference(stored, new, by=by)
+    assert pictures.difference(stored, blank, by=by)
     smaller = changed(stored, lambda image: image.resize((image.width - 2, image.height)))
-    assert "pixels" in pictures.difference(stored, smaller, trained=trained)
+    assert "pixels" in pictures.difference(stored, smaller, by=by)
+
+
+def test_of_pictures_that_training_chose_only_size_and_blankness_are_seen():
+    stored, other = (file(plots.pictures(critters.generate(4, 64, seed=n).images)) for n in (1, 2))
+    assert pictures.difference(stored, other, by="colours")
+    assert pictures.difference(stored, other, by="size") == ""
+    assert "blank" in pictures.difference(
+        stored, changed(stored, lambda i: Image.new("RGB", i.size, "white")), by="size"
+    )
+    smaller = changed(stored, lambda image: image.resize((image.width - 2, image.height)))
+    assert "pixels" in pictures.difference(stored, smaller, by="size")
+
+
+def test_how_pictures_are_compared_follows_the_tags():
+    assert [outputs.compared_by(tags) for tags in (["cover"], ["cover", "trained"], ["chosen"])] == [
+        "place",
+        "colours",
+        "size",
+    ]
 
 
 def test_a_pixel_is_looked_for_near_its_place_only():

@@ -6,7 +6,7 @@ import base64
 import copy
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Collection, Iterator, MutableMapping, Sequence
 from typing import Any
 
 from lessons_lib.comparison import numbers, pictures
@@ -17,6 +17,11 @@ Sanitizer = Callable[[str], str]
 _EMBEDDED = re.compile(r"data:image/([\w.+-]+);base64,([\w+/=\s]+)")
 
 _PICTURE = "data:image;base64,"
+
+
+def compared_by(tags: Collection[str]) -> pictures.By:
+    """How the pictures of a cell with these tags are compared: ``trained`` and ``chosen`` allow for a training."""
+    return "size" if "chosen" in tags else "colours" if "trained" in tags else "place"
 
 
 def sanitizer(config: str) -> Sanitizer:
@@ -32,14 +37,14 @@ def sanitizer(config: str) -> Sanitizer:
 
 
 def equal(
-    stored: Sequence[Output], new: Sequence[Output], sanitize: Sanitizer, *, trained: bool = False
+    stored: Sequence[Output], new: Sequence[Output], sanitize: Sanitizer, *, by: pictures.By = "place"
 ) -> bool:
-    """Whether the outputs of a cell agree, each with the one in its place; ``trained`` as for pictures."""
+    """Whether the outputs of a cell agree, each with the one in its place; ``by`` as for pictures."""
     if [_form(output) for output in stored] != [_form(output) for output in new]:
         return False
     same = reconciled(stored, new, sanitize)
     texts = (_texts(stored, sanitize), _texts(same, sanitize))
-    return texts[0] == texts[1] and not picture_differences(stored, new, trained=trained)
+    return texts[0] == texts[1] and not picture_differences(stored, new, by=by)
 
 
 def same_shape(stored: Sequence[Output], new: Sequence[Output], sanitize: Sanitizer) -> bool:
@@ -77,14 +82,14 @@ def _reconciled_around_pictures(stored: str, new: str) -> str:
 
 
 def picture_differences(
-    stored: Sequence[Output], new: Sequence[Output], *, trained: bool = False
+    stored: Sequence[Output], new: Sequence[Output], *, by: pictures.By = "place"
 ) -> list[str]:
     """A sentence for each picture that does not show what the stored one shows, or for their number.
 
     Args:
         stored: outputs.
         new: outputs.
-        trained: as in :func:`lessons_lib.comparison.pictures.difference`.
+        by: as in :func:`lessons_lib.comparison.pictures.difference`.
     """
     old, now = list(embedded(stored)), list(embedded(new))
     if len(old) != len(now):
@@ -94,11 +99,7 @@ def picture_differences(
         if (kind == "svg+xml") != (new_kind == "svg+xml"):
             said = f"it was {kind} and is {new_kind}"
         else:
-            said = (
-                _drawings(one, other)
-                if kind == "svg+xml"
-                else pictures.difference(one, other, trained=trained)
-            )
+            said = _drawings(one, other) if kind == "svg+xml" else pictures.difference(one, other, by=by)
         if said:
             found.append(f"picture {count} of {len(old)}: {said}")
     return found

@@ -8,8 +8,9 @@ block of either more than a few pixels are unexplained, however large the pictur
 
 A picture of what a network has learned where it is shown is another on every machine: training makes the last digit
 of a sum grow until every map and curve has moved. Of such a picture only the size and the colours are compared,
-``trained=True``: each colour that covers a good part of the left or right half still does. A blank picture, a curve
+``by="colours"``: each colour that covers a good part of the left or right half still does. A blank picture, a curve
 that is gone, inverted colours and most other colour scales are seen; a scale turned round and swapped panels are not.
+Where training decides even which photographs are shown, ``by="size"`` asks that it has its size and is not blank.
 
 This module needs NumPy, Pillow, SciPy and scikit-image, and nothing of this package.
 """
@@ -17,12 +18,14 @@ This module needs NumPy, Pillow, SciPy and scikit-image, and nothing of this pac
 from __future__ import annotations
 
 import io
+from typing import Literal
 
 import numpy as np
 from PIL import Image
 from scipy.ndimage import maximum_filter, minimum_filter
 from skimage.metrics import structural_similarity
 
+By = Literal["place", "colours", "size"]
 Packed = tuple[str, bytes]  # "png" or "jpeg", and the file
 
 REACH = 8  # pixels to each side in which a pixel may be found: four of the page, at two pixels for each of its own
@@ -46,13 +49,14 @@ def pixels(file: bytes) -> np.ndarray:
     return np.asarray(Image.alpha_composite(white, colours).convert("RGB"))
 
 
-def difference(stored: bytes, new: bytes, *, trained: bool = False) -> str:
+def difference(stored: bytes, new: bytes, *, by: By = "place") -> str:
     """What tells two pictures apart, in words; empty if they are alike.
 
     Args:
         stored: a file.
         new: another.
-        trained: whether to compare their sizes and colours only.
+        by: what is compared besides their sizes: what stands in each place, how much of each colour there is, or only
+            whether there is more than one.
     """
     if stored == new:
         return ""
@@ -60,7 +64,10 @@ def difference(stored: bytes, new: bytes, *, trained: bool = False) -> str:
     if one.shape != other.shape:
         sizes = (f"{shape[1]}×{shape[0]}" for shape in (one.shape, other.shape))
         return "the size was {} and is {} pixels".format(*sizes)
-    if trained:
+    if by == "size":
+        blank = (other == other[0, 0]).all()
+        return "it is blank" if blank else ""
+    if by == "colours":
         left = colours_left(one, other)
         return f"a colour covers {left:.0%} of what it covered, or the other way round" if left < LEFT else ""
     shares = unexplained(one, other)
