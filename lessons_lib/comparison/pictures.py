@@ -10,7 +10,8 @@ A picture of what a network has learned where it is shown is another on every ma
 of a sum grow until every map and curve has moved. Of such a picture only the size and the colours are compared,
 ``by="colours"``: each colour that covers a good part of the left or right half still does. A blank picture, a curve
 that is gone, inverted colours and most other colour scales are seen; a scale turned round and swapped panels are not.
-Where training decides even which photographs are shown, ``by="size"`` asks that it has its size and is not blank.
+Where training decides even which photographs or colours are shown, ``by="size"`` asks for its size, and that it is
+not blank.
 
 This module needs NumPy, Pillow, SciPy and scikit-image, and nothing of this package.
 """
