@@ -95,6 +95,17 @@ def test_alexnet():
         fields(model, 280, ["avgpool"])
 
 
+@pytest.mark.parametrize("inplace", [False, True])
+@pytest.mark.parametrize(
+    "activation",
+    [nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.SiLU, nn.Mish, nn.Hardtanh, nn.Hardswish,
+     nn.Hardsigmoid],
+)  # fmt: skip
+def test_an_activation_sees_what_it_is_given(activation: type[nn.Module], inplace: bool):
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), activation(inplace=inplace))
+    assert fields(model, 16, ["1"])["1"] == fields(model[:1], 16, ["0"])["0"]
+
+
 def test_efficientnet_lite0():
     layers = ["conv_stem", "blocks.0", "blocks.2.0.conv_dw", "blocks.3", "blocks.6"]
     found = assert_exact(timm.create_model("tf_efficientnet_lite0"), (64, 71), layers)

@@ -455,7 +455,7 @@ def _pad(axes: list[_Axes], named: dict[str, Any], output: Tensor) -> _Axes:
 
 
 _aten = torch.ops.aten
-# not all that work on each position alone are tagged so
+# not all that work on each position alone are tagged so, and fewer in PyTorch 2.9 than later
 _POINTWISE = {
     _aten.detach,
     _aten.clone,
@@ -464,6 +464,13 @@ _POINTWISE = {
     _aten.hardswish,
     _aten.hardswish_,
     _aten._prelu_kernel,
+    _aten.leaky_relu,
+    _aten.leaky_relu_,
+    _aten.elu_,
+    _aten.celu_,
+    _aten.hardtanh_,
+    _aten.hardsigmoid_,
+    _aten.mish_,
 }
 # take no more than the shape of what they are given
 _CONSTANT = {
