@@ -38,6 +38,7 @@ from lessons_lib.methods import (
     embeddings,
     evaluation,
     filters,
+    heads,
     invariance,
     occlusion,
     patches,
@@ -119,6 +120,13 @@ def _hooked(method: Callable[..., Any], g: Given) -> Tensor:
         return g.logits(model)
 
 
+def _differentiating(method: Callable[..., Any], g: Given) -> Tensor:
+    pixels = g.on_device.clone().requires_grad_()
+    with torch.no_grad(), method(g.model):
+        (gradient,) = torch.autograd.grad(g.model(pixels).sum(), pixels)
+    return gradient
+
+
 def _recording(method: Callable[..., Any], g: Given) -> dict[str, Tensor]:
     with method(g.model, LAYERS) as outputs:
         g.logits(g.model)
@@ -156,6 +164,7 @@ MAPS = torch.rand(6, SIDE, SIDE, generator=torch.Generator().manual_seed(8))
 CHECKS: dict[Callable[..., Any], Callable[[Callable[..., Any], Given], Any]] = {
     activations.layer_names: lambda method, g: method(g.model),
     activations.get_layer: lambda method, g: method(g.model, "conv2").weight,
+    activations.differentiating: _differentiating,
     activations.hooked: _hooked,
     activations.recording: _recording,
     activations.capture: lambda method, g: method(g.model, g.inputs, LAYERS),
@@ -203,9 +212,10 @@ CHECKS: dict[Callable[..., Any], Callable[[Callable[..., Any], Given], Any]] = {
     receptive_field.influence: lambda method, g: method(g.model, g.inputs, "relu3", 1, 2),
     saliency.gradient: lambda method, g: method(g.model, g.inputs, "linear", g.start),
     saliency.guided_backpropagation: lambda method, g: method(g.model, g.inputs, "linear", g.start),
-    transfer.Transfer: lambda method, g: g.logits(method(g.model, ["conv1"]).eval()),
+    transfer.Transfer: lambda method, g: g.logits(method(g.model, "linear", ["conv1"]).eval()),
     transfer.transfer: lambda method, g: g.logits(method(g.model, 2, g.inputs, freeze="relu2").eval()),
-    transfer.head_name: lambda method, g: method(g.model),
+    heads.head_name: lambda method, g: method(g.model),
+    heads.noise: lambda method, g: method(g.model),
     transfer.layers_up_to: lambda method, g: method(g.model, "relu2", g.inputs),
     transfer.discriminative: lambda method, g: method(
         g.tuned, ["conv3"], g.inputs, lowest=0.001, highest=0.01

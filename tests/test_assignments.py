@@ -26,6 +26,7 @@ from nbgrader.utils import determine_grade, is_grade, is_solution
 from traitlets.config import PyFileConfigLoader
 
 import lessons_lib.methods
+from lessons_lib.comparison.outputs import embedded
 from lessons_lib.course import REPOSITORY
 
 pytestmark = pytest.mark.timeout(900)  # the round trip starts a kernel twelve times, beside other tests
@@ -377,7 +378,7 @@ def test_the_solution_version_runs_and_holds_no_hidden_test(name: str, graded: R
     assert not [
         output for output in outputs if output.output_type == "error" or output.get("name") == "stderr"
     ]
-    assert any("text/plain" in output.get("data", {}) and "image/png" in output["data"] for output in outputs)
+    assert any(list(embedded([output])) for output in outputs), "a figure"
 
 
 @pytest.mark.parametrize("name", SETS)

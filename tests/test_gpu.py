@@ -9,7 +9,7 @@ from unittest.mock import Mock
 import pytest
 import torch
 
-from lessons_lib.methods import activations, evaluation, filters, receptive_field, transfer
+from lessons_lib.methods import activations, evaluation, filters, heads, receptive_field, transfer
 from tests import gpu
 
 # what they give are names, sizes and counts, or maps that do not depend on the network
@@ -19,7 +19,8 @@ ASKS_NO_WEIGHTS = {
     evaluation.edges,
     filters.weight_layers,
     receptive_field.fields,
-    transfer.head_name,
+    heads.head_name,
+    heads.noise,
     transfer.layers_up_to,
     transfer.learnable,
     gpu.cam.find_head,

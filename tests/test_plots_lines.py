@@ -8,6 +8,7 @@ import torch
 from matplotlib.colors import to_hex
 
 from lessons_lib import plots
+from lessons_lib.course import figure_style
 from lessons_lib.methods.evaluation import Curve, Randomisation
 from lessons_lib.methods.invariance import PIXELS, Invariance
 from lessons_lib.plots import class_visualization, deconvnet, evaluation, invariance, occlusion, transfer
@@ -41,6 +42,7 @@ FIGURES = {
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_every_line_is_drawn_and_looks_like_no_other(name):
+    figure_style()  # a lesson's seven colours in a row, where matplotlib has ten
     figure = FIGURES[name]()
     for axis in figure.axes:
         lines = [line for line in axis.lines if line.get_label() in NAMES]

@@ -39,6 +39,8 @@ _PART_COLOURS = {
     "right_eye": "#56B4E9",
     "nose": "#D55E00",
 }
+# one more than there are colours in a row, so that the two together tell 56 lines apart
+MARKERS = "osD^vPX*"
 _SHARP = 2  # pixels of the PNG for each pixel of the page, for fine screens
 
 
@@ -166,7 +168,7 @@ def by_layer(
         reference_name: what that line is.
     """
     figure, axis = plt.subplots(figsize=(6, 3))
-    for (condition, line), marker in zip(values.items(), itertools.cycle("osD^vPX"), strict=False):
+    for (condition, line), marker in zip(values.items(), itertools.cycle(MARKERS), strict=False):
         axis.plot(list(line), list(line.values()), marker=marker, label=condition)
     if reference is not None:
         axis.axhline(reference, color="0.4", linestyle="--", label=reference_name)

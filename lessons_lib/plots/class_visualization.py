@@ -14,7 +14,7 @@ from torch import Tensor
 from lessons_lib.methods.class_visualization import Ascent, power_spectrum
 from lessons_lib.plots import as_image
 
-_STYLES = ("o-", "s--", "D-.", "^:", "v-", "P--", "X-.")
+_STYLES = ("o-", "s--", "D-.", "^:", "v-", "P--", "X-.", "*:")
 
 
 def climb(pictures: Tensor, ascent: Ascent, row: int, name: str, *, columns: int = 7) -> Figure:

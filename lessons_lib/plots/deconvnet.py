@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lessons_lib.methods.deconvnet import Projection, Switches, Trace
 from lessons_lib.methods.receptive_field import Box, ReceptiveField
-from lessons_lib.plots import ACTIVATION, SIGNED, as_image, size_name
+from lessons_lib.plots import ACTIVATION, MARKERS, SIGNED, as_image, size_name
 
 _MARK = "#56B4E9"
 _BRIGHTEST = 0.995  # of a projection's values, so that a few extremes do not turn the rest grey
@@ -254,7 +254,7 @@ def settling(curves: Mapping[str, Mapping[int, float]], *, threshold: float | No
     figure, axis = plt.subplots(figsize=(6.4, 3.2))
     colours = plt.get_cmap("viridis")(np.linspace(0, 0.9, len(curves)))
     for (layer, curve), colour, marker in zip(
-        curves.items(), colours, itertools.cycle("osD^vPX*"), strict=False
+        curves.items(), colours, itertools.cycle(MARKERS), strict=False
     ):
         axis.plot(
             range(len(curve)), list(curve.values()), marker=marker, markersize=5, color=colour, label=layer

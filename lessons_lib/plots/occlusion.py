@@ -23,7 +23,7 @@ from PIL import Image
 from torch import Tensor
 
 from lessons_lib.methods.occlusion import OcclusionMap
-from lessons_lib.plots import ACTIVATION, PROBABILITY, as_image
+from lessons_lib.plots import ACTIVATION, MARKERS, PROBABILITY, as_image
 
 _CLASS_COLOURS = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#0072B2", "#F0E442")
 _OTHERS = "#777777"
@@ -233,7 +233,7 @@ def costs(panels: Mapping[str, Mapping[str, Mapping[float, float]]]) -> Figure:
     figure, axes = plt.subplots(1, len(panels), figsize=(3.4 * len(panels), 3), squeeze=False, sharey=True)
     for axis, (label, lines) in zip(axes[0], panels.items(), strict=True):
         axis.set(xscale="log", yscale="log")
-        for (way, points), marker in zip(lines.items(), itertools.cycle("osD^vPX"), strict=False):
+        for (way, points), marker in zip(lines.items(), itertools.cycle(MARKERS), strict=False):
             axis.plot(list(points), list(points.values()), marker=marker, label=way)
         ticks = sorted({value for points in lines.values() for value in points})
         axis.set(xlabel=label, xticks=ticks, xticklabels=[f"{t:g}" for t in ticks])
