@@ -406,5 +406,5 @@ class Ignoring(nn.Module):
 
 
 def test_a_layer_the_logits_do_not_depend_on():
-    with pytest.raises(ValueError, match="do not depend on layer 'ignored'"):
+    with pytest.raises(ValueError, match="no gradient goes from the logits to layer 'ignored'"):
         grad_cam(Ignoring(), torch.randn(1, 3, 4, 4), "ignored", torch.tensor([0]))

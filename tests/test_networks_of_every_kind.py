@@ -498,3 +498,87 @@ def test_other_precisions_than_the_networks_are_refused_in_a_sentence():
     ):
         with pytest.raises(TypeError, match=r"torch.float32 and the network torch.float16: convert"):
             method()
+
+
+def normed(wrap):
+    net = nn.Sequential(wrap(nn.Conv2d(3, 4, 3)), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 64, 2))
+    net(pictures(dtype=torch.float32))
+    return net
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm")
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        nn.utils.weight_norm,
+        nn.utils.spectral_norm,
+        nn.utils.parametrizations.weight_norm,
+        nn.utils.parametrizations.spectral_norm,
+    ],
+)
+def test_a_layer_whose_weights_are_computed_from_others_is_not_half_randomised(wrap):
+    net = normed(wrap)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    words = r"layer '0'.*(leaves|cannot be copied|no reset_parameters)"
+    with pytest.raises(ValueError, match=words), randomised(net, ["0"]):
+        pass
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    inputs = pictures(dtype=torch.float32)
+    plain = slope_of(net, inputs)
+    close(gradient_map(net, inputs[0], 1), plain[0].abs().amax(0))
+
+
+def slope_of(net, inputs):
+    leaf = inputs.clone().requires_grad_()
+    return torch.autograd.grad(net.eval()(leaf)[:, 1].sum(), leaf)[0]
+
+
+@pytest.mark.filterwarnings("ignore:.*is deprecated")
+def test_a_scripted_network_is_refused_in_a_sentence():
+    inputs = pictures(dtype=torch.float32)
+    net = nn.Sequential(nn.Conv2d(3, 4, 8), nn.ReLU(), nn.Flatten(), nn.Linear(36, 2))
+    for scripted in (torch.jit.script(net), torch.jit.trace(net, inputs)):
+        for method in (
+            lambda model=scripted: capture(model, inputs, ["0"]),
+            lambda model=scripted: grad_cam(model, inputs, "0", 1),
+            lambda model=scripted: gradient_map(model, inputs[0], 1),
+            lambda model=scripted: find_head(model, inputs),
+        ):
+            with pytest.raises(TypeError, match=r"scripted.*take the network it was made from"):
+                method()
+
+
+def test_under_the_callers_autocast_maps_are_summed_in_float32():
+    net, _ = pair("ReLU", "mean", dtype=torch.float32)
+    inputs = pictures(dtype=torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        found, evidence = grad_cam(net, inputs, "conv2", 1), class_activation_maps(net, inputs)
+    assert found.dtype == torch.float32
+    # bfloat16 keeps 8 bits: numbers summed in it would all be found again
+    for maps in (found, evidence.maps):
+        assert not torch.equal(maps, maps.bfloat16().float())
+
+
+def test_no_evidence_is_a_map_of_zeros_and_not_of_nan():
+    net, _ = pair("ReLU", "mean", dtype=torch.float32)
+    with torch.no_grad():
+        net.head.weight[1] = -net.head.weight[1].abs()
+    assert torch.equal(grad_cam(net, pictures(dtype=torch.float32), "act2", 1), torch.zeros(2, 3, 3))
+
+
+def test_relus_made_while_the_network_runs():
+    class Fresh(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net, _ = pair("ReLU")
+
+        def forward(self, x):
+            net = self.net
+            x = net.conv2(net.pool(nn.ReLU()(net.norm(net.conv1(x)))))
+            return net.head(net.flatten(nn.ReLU()(x)))
+
+    fresh = Fresh()
+    close(
+        guided_backpropagation_map(fresh, pictures()[0], 1),
+        guided_backpropagation_map(fresh.net, pictures()[0], 1),
+    )

@@ -63,13 +63,19 @@ def hooked(model: nn.Module, hooks: Mapping[str, ForwardHook]) -> Iterator[nn.Mo
 
     Raises:
         ValueError: for an unknown layer.
+        TypeError: for a scripted or traced one.
     """
     with contextlib.ExitStack() as stack:
         if any(_is_compiled(module) for module in model.modules()):
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(evaluating(model))
         for name, hook in hooks.items():
-            handle = get_layer(model, name).register_forward_hook(hook)
+            layer = get_layer(model, name)
+            if isinstance(layer, torch.jit.ScriptModule):
+                raise TypeError(
+                    f"layer {name!r} is scripted, which calls no hooks: take the network it was made from"
+                )
+            handle = layer.register_forward_hook(hook)
             stack.callback(handle.remove)
         yield model
 

@@ -236,7 +236,8 @@ def class_activation_maps(
     maps, logits = [], []
     for batch in inputs.split(batch_size):
         layers = capture(model, batch, [head.features, head.linear], batch_size=batch_size)
-        maps.append(evidence(layers[head.features].to(weight), weight, bias))
+        with torch.autocast("cpu", enabled=False):  # the caller's would round the result
+            maps.append(evidence(layers[head.features].to(weight), weight, bias))
         logits.append(layers[head.linear])
         if not _equal(maps[-1].mean(dim=(2, 3)), logits[-1]):
             raise ValueError(
@@ -284,9 +285,13 @@ def grad_cam(
             score = logits.gather(1, numbers[:, None]).sum()
             (gradient,) = torch.autograd.grad(score, features, allow_unused=True)
             if gradient is None:
-                raise ValueError(f"the logits do not depend on layer {layer!r}: choose another")
+                raise ValueError(
+                    f"no gradient goes from the logits to layer {layer!r}: they do not depend on it, or something on "
+                    "the way has no derivative; choose another layer"
+                )
             gradient, features = at_least_float32(gradient), at_least_float32(features.detach())
-            weighted = torch.einsum("nc,nchw->nhw", gradient.mean(dim=(2, 3)), features)
+            with torch.autocast(gradient.device.type, enabled=False):  # the caller's would round the result
+                weighted = torch.einsum("nc,nchw->nhw", gradient.mean(dim=(2, 3)), features)
             maps.append(weighted.relu().cpu())
     return torch.cat(maps)
 

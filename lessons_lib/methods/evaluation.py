@@ -474,20 +474,33 @@ def randomised(model: nn.Module, layers: Sequence[str], *, seed: int = 0) -> Ite
     Raises:
         ValueError: for an unknown layer, one without parameters, or one that does not know how to initialise itself.
     """
-    parts = [part for name in layers for part in _parts(name, get_layer(model, name))]
+    parts = [(name, part) for name in layers for part in _parts(name, get_layer(model, name))]
     saved = {name: value.clone() for name, value in model.state_dict().items()}
     try:
         with seeded(seed):
-            for part in parts:
-                _reset(part)
+            for name, part in parts:
+                _reset(name, part)
         yield model
     finally:
         model.load_state_dict(saved)
 
 
-def _reset(part: nn.Module) -> None:
-    fresh = copy.deepcopy(part).cpu()
+def _reset(name: str, part: nn.Module) -> None:
+    kind, own = type(part).__name__, dict(part.named_parameters(recurse=False))
+    try:
+        fresh = copy.deepcopy(part).cpu()
+    except RuntimeError as error:
+        raise ValueError(f"in layer {name!r}, {kind} cannot be copied: {error}") from error
+    with torch.no_grad():
+        for parameter in fresh.parameters(recurse=False):
+            parameter.fill_(torch.nan)
     cast(Callable[[], None], fresh.reset_parameters)()
+    forgotten = [key for key in own if torch.isnan(fresh.get_parameter(key)).any()]
+    if forgotten:
+        raise ValueError(
+            f"in layer {name!r}, reset_parameters() of {kind} leaves {', '.join(forgotten)} as it is "
+            "(weight_norm, for example, computes the weights from others): leave that layer out"
+        )
     part.load_state_dict(fresh.state_dict())
 
 

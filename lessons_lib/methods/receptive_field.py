@@ -171,7 +171,10 @@ def influence(model: nn.Module, inputs: Tensor, layer: str, row: int, column: in
             )
         (gradient,) = torch.autograd.grad(maps[:, :, row, column].sum(), leaf, allow_unused=True)
     if gradient is None:
-        raise ValueError(f"layer {layer!r} does not depend on the inputs: choose another")
+        raise ValueError(
+            f"no gradient goes from layer {layer!r} to the inputs: it does not depend on them, or something on the way "
+            "has no derivative; choose another layer"
+        )
     size = at_least_float32(gradient).abs().sum((0, 1)).cpu()
     return size / size.sum().clamp(min=torch.finfo(size.dtype).tiny)
 

@@ -102,7 +102,10 @@ def _backward(model: nn.Module, inputs: Tensor, layer: str, start: Tensor, *, gu
             _rectify(output, layer)
         (found,) = torch.autograd.grad(output, leaf, start.detach().to(output), allow_unused=True)
     if found is None:
-        raise ValueError(f"layer {layer!r} does not depend on the inputs: choose another")
+        raise ValueError(
+            f"no gradient goes from layer {layer!r} to the inputs: it does not depend on them, or something on the way "
+            "has no derivative; choose another layer"
+        )
     return found
 
 
