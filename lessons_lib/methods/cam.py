@@ -289,10 +289,10 @@ def grad_cam(
                     f"no gradient goes from the logits to layer {layer!r}: they do not depend on it, or something on "
                     "the way has no derivative; choose another layer"
                 )
-            gradient, features = at_least_float32(gradient), at_least_float32(features.detach())
-            with torch.autocast(gradient.device.type, enabled=False):  # the caller's would round the result
+            gradient, features = (at_least_float32(part.detach().cpu()) for part in (gradient, features))
+            with torch.autocast("cpu", enabled=False):  # the caller's would round the result
                 weighted = torch.einsum("nc,nchw->nhw", gradient.mean(dim=(2, 3)), features)
-            maps.append(weighted.relu().cpu())
+            maps.append(weighted.relu())
     return torch.cat(maps)
 
 
