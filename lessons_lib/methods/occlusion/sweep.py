@@ -31,6 +31,9 @@ LEAST_CHECKED = 32
 _TOGETHER = 8  # of them in one batch
 _SIDE = 4  # within so many rows and columns
 _MANY = 2000  # positions from which it pays to prepare, see Plan.many, and to try several ways
+_AGAIN = (
+    400  # batches after which ways are tried again: another program may have disturbed, and then have ended
+)
 _OVERHEAD = 0.5  # what a batch costs beside its patches, in passes of the whole network
 _SPARE = (
     0.5  # share of what may be lost in rounding that may be lost where it is tried: elsewhere it can be more
@@ -199,7 +202,9 @@ class Sweep:
         bar: the progress bar.
         error: mean |Δp| of interpolating.
         rounding: and of bfloat16.
+        prepared: whether Winograd's way has been added, where there is one.
         raced: whether ways have been tried on batches of this sweep.
+        used: the ways by which some of the map was computed.
         notes: sentences on how it is computed.
     """
 
@@ -209,7 +214,8 @@ class Sweep:
         self.bar: Any = tqdm(disable=True)
         self.tile: Tile | None = None
         self.error, self.rounding = 0.0, 0.0
-        self.raced = False
+        self.prepared = self.raced = False
+        self.used: set[str] = set()
         plan = occluder.whole_because
         self.notes = [f"the whole network ran for each patch, because {plan}" if plan else "incremental"]
 
@@ -230,10 +236,13 @@ class Sweep:
         if self.tile is None:
             self.tile = self.choose_tile(wanted)
         batches = list(self.batches(wanted))
-        done = set() if self.raced or int(wanted.sum()) < _MANY else self.race(batches)
-        for number, batch in enumerate(batches):
-            if number not in done:
-                self.enter(batch, self.occluder.run(*self.request(batch)))
+        for first in range(0, len(batches), _AGAIN):
+            some = batches[first : first + _AGAIN]
+            done = self.race(some) if int(wanted.sum()) >= _MANY else set()
+            for number, batch in enumerate(some):
+                if number not in done:
+                    self.enter(batch, self.occluder.run(*self.request(batch)))
+                    self.used.add(self.chosen)
 
     def request(self, batch: Batch) -> tuple[Tensor, Tensor, Tile | None]:
         """What to ask an occluder for some positions."""
@@ -256,8 +265,9 @@ class Sweep:
         chosen = [number for number, size in enumerate(sizes) if size == commonest][:ROUNDS]
         if len(chosen) < ROUNDS:
             return set()
-        self.raced = True
-        self.add_winograd()
+        if not self.prepared:
+            self.prepared = True
+            self.add_winograd()
         if len(self.ways) == 1:
             return set()
         race, off = self.race_of_ways(), 0.0
@@ -287,9 +297,12 @@ class Sweep:
         return Race({name: occluder.run for name, occluder in self.ways.items()})
 
     def choose(self, race: Race[Any], allowed: Sequence[str], positions: int) -> None:
-        """Go on in the fastest way, let the others go, and note how long each took for so many positions."""
-        self.chosen = race.fastest(allowed)
-        self.ways = {name: self.ways[name] for name in ("plain", self.chosen)}
+        """Go on in the fastest way, forget those not allowed, and note how long each took for so many positions."""
+        before, self.chosen = self.chosen, race.fastest(allowed)
+        self.ways = {name: self.ways[name] for name in allowed}
+        if self.raced and self.chosen == before:
+            return
+        self.raced = True
         times = ", ".join(f"{name} {seconds / positions * 1e3:.2f}" for name, seconds in race.least.items())
         refused = "".join(f"; {name} is not exact enough" for name in race.ways if name not in allowed)
         self.notes.append(f"{self.chosen}, the fastest here (ms a patch, tried: {times}{refused})")
@@ -396,7 +409,9 @@ class Sweep:
             total += difference[:, self.map.targets[0]].sum().item()
             changed += int((right.argmax(1) != rounded.argmax(1)).sum())
             if number == ROUNDS and race.fastest(list(race.ways)) == "plain":
-                self.choose(race, list(race.ways), _TOGETHER)
+                del self.ways["bfloat16"]
+                seconds = " and ".join(f"{least / _TOGETHER * 1e3:.2f}" for least in race.least.values())
+                self.notes.append(f"float32, which is faster here than bfloat16 ({seconds} ms a patch)")
                 return
         found = f"on {count} positions computed both ways |Δp| ≤ {worst:.4f} and {changed} classes changed"
         near = (
@@ -424,9 +439,10 @@ class Sweep:
     def result(self, way: Way, seconds: float) -> OcclusionMap:
         """The map, finished or not."""
         before = self.map.error  # of what was known when the sweep began; then none of it is interpolated
-        rounding = max(before, self.rounding if self.chosen == "bfloat16" else 0)
+        rounded = "bfloat16" in self.used
+        rounding = max(before, self.rounding if rounded else 0)
         if way != "adaptive":
-            way = "fast" if rounding or self.chosen == "bfloat16" else "exact"
+            way = "fast" if rounding or rounded else "exact"
         seconds += self.map.seconds
         note = "; ".join(self.notes)
         return replace(self.map, way=way, note=note, error=self.error + rounding, seconds=seconds)
