@@ -122,11 +122,12 @@ def test_a_process_hit_by_the_stop_signal_first_is_not_taken_for_a_broken_one():
 def test_the_stop_button_ends_all_processes_at_once():
     script = textwrap.dedent(
         """
+        import os
         import time
         from lessons_lib.processes import run_all
 
         def run():
-            print("runs", flush=True)
+            os.write(1, b"runs\\n")  # at once: print writes the line and its end apart, and two processes mix them
             time.sleep(60)
 
         try:
