@@ -67,9 +67,35 @@ def run(model: nn.Module, inputs: Tensor) -> Any:
     try:
         return model(inputs)
     except RuntimeError as error:
-        if inputs.is_contiguous() or "view size is not compatible" not in str(error):
+        if inputs.is_contiguous() or not _is_about_layout(error):
             raise
     return model(inputs.contiguous())
+
+
+@torch.no_grad()
+def memory_format(model: nn.Module, inputs: Tensor) -> torch.memory_format:
+    """The memory layout in which a classifier computes fastest: channels last, unless it fails on it.
+
+    Its weights are brought into this layout. It should be in evaluation mode, since it is run.
+
+    Args:
+        model: gives logits.
+        inputs: some of its inputs, shape (N, C, H, W).
+
+    Raises:
+        TypeError: see :func:`logits_of`.
+        ValueError: see :func:`logits_of`.
+    """
+    model.to(memory_format=torch.channels_last)
+    try:
+        logits_of(model(inputs.contiguous(memory_format=torch.channels_last)))
+    except RuntimeError as error:
+        if not _is_about_layout(error):
+            raise
+        model.to(memory_format=torch.contiguous_format)
+        logits_of(model(inputs.contiguous()))
+        return torch.contiguous_format
+    return torch.channels_last
 
 
 def logits_of(output: Any, *, softmax: bool = False) -> Tensor:
@@ -128,7 +154,9 @@ def class_numbers(
         numbers = torch.as_tensor(np.asarray(targets) if isinstance(targets, Sequence) else targets)
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(f"a class must be a whole number, or a row of them, not {targets!r}") from error
-    if numbers.is_floating_point() or numbers.is_complex() or numbers.dtype == torch.bool:
+    if numbers.numel() and (
+        numbers.is_floating_point() or numbers.is_complex() or numbers.dtype == torch.bool
+    ):
         raise TypeError(f"a class must be a whole number, not {targets!r}, which is {numbers.dtype}")
     if numbers.ndim > 1 or not numbers.numel() or (count is not None and numbers.shape not in {(), (count,)}):
         wanted = (
@@ -158,6 +186,10 @@ def seeded(seed: int) -> Iterator[None]:
         yield
     finally:
         torch.set_rng_state(state)
+
+
+def _is_about_layout(error: RuntimeError) -> bool:
+    return "view size is not compatible" in str(error)
 
 
 def _parts(output: Any) -> str:

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from lessons_lib import course
@@ -21,6 +20,7 @@ from lessons_lib.data.pictures import Pictures, to_input
 from lessons_lib.models import checkpoints
 from lessons_lib.models.small_cnn import SmallCNN
 from lessons_lib.models.zfnet import SmallZFNet
+from lessons_lib.networks import seeded
 from lessons_lib.training import Run, Settings, accuracy, fit
 
 
@@ -60,8 +60,7 @@ class Recipe:
 
     def initialise(self) -> nn.Module:
         """The untrained network, the same every time; the caller's random generator is left as it was."""
-        with torch.random.fork_rng([]):
-            torch.manual_seed(self.phases[0].settings.seed)
+        with seeded(self.phases[0].settings.seed):
             return self.build()
 
 

@@ -19,6 +19,7 @@ from tqdm.auto import tqdm
 from lessons_lib.course import fast_bfloat16
 from lessons_lib.data.pictures import Pictures, to_input
 from lessons_lib.models.unfolded import unfolded
+from lessons_lib.networks import device_of, logits_of, memory_format, run, seeded
 
 State = dict[str, Tensor]
 
@@ -141,11 +142,11 @@ def fit(
 ) -> Run:
     """Train ``model`` in place with AdamW on a one-cycle schedule and leave it in evaluation mode.
 
-    Computes channels-last, in float32 unless the settings ask for mixed precision; tests are in float32. Interrupting
-    (Ctrl-C, or the stop button) keeps the weights and the history of the complete epochs. With ``checkpoint``, each
-    finished epoch is saved there; a later call with the same pictures, settings and parameters that learn goes on from
-    it and ends where an uninterrupted run ends. Whether ``transform`` is the same cannot be seen: do not change it in
-    between.
+    Computes channels-last if the network can, in float32 unless the settings ask for mixed precision; tests are in
+    float32. Interrupting (Ctrl-C, or the stop button) keeps the weights and the history of the complete epochs. With
+    ``checkpoint``, each finished epoch is saved there; a later call with the same pictures, settings and parameters
+    that learn goes on from it and ends where an uninterrupted run ends. Whether ``transform`` is the same cannot be
+    seen: do not change it in between.
     The caller's random generators (CPU and CUDA) are left as they were.
 
     Args:
@@ -161,8 +162,10 @@ def fit(
         progress: whether to show a progress bar.
 
     Raises:
-        ValueError: if a set is empty, the training set is smaller than a batch, or ``checkpoint`` is damaged or
-            belongs to other pictures, settings, parameter groups or another network.
+        TypeError: for a network that gives something else than a tensor.
+        ValueError: if the network gives something else than logits, a set is empty, the training set is smaller than
+            a batch, or ``checkpoint`` is damaged or belongs to other pictures, settings, parameter groups or another
+            network.
         FloatingPointError: if the loss becomes NaN or infinite; the weights of that step are not applied.
     """
     if len(train) < settings.batch_size:
@@ -171,8 +174,9 @@ def fit(
         )
     if test is not None and not len(test):
         raise ValueError("0 test pictures: need at least one, or None to test nothing")
-    device = next(model.parameters()).device
-    model.to(memory_format=torch.channels_last)
+    device = device_of(model)
+    with seeded(settings.seed), evaluating(model):
+        layout = memory_format(model, transform(train.images[:2].to(device)))
     images = train.images.to(device).permute(0, 2, 3, 1).contiguous()
     labels = train.labels.to(device)
     steps = len(train) // settings.batch_size
@@ -189,6 +193,10 @@ def fit(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, peaks, total, pct_start=max(settings.warmup, 2 / total)
     )
+
+    def to_inputs(pictures: Tensor) -> Tensor:
+        return transform(pictures).contiguous(memory_format=layout)
+
     run = Run()
     if checkpoint is not None and checkpoint.exists():
         _resume(checkpoint, run, identity, model, optimizer, schedule)
@@ -206,7 +214,7 @@ def fit(
                 began = time.perf_counter()
                 torch.manual_seed(_epoch_seed(settings.seed, number))
                 train_loss, train_accuracy = _train_epoch(
-                    model, images, labels, len(train.classes), settings, transform, optimizer, schedule, bar
+                    model, images, labels, len(train.classes), settings, to_inputs, optimizer, schedule, bar
                 )
                 tested = math.nan if test is None else accuracy(model, test, transform=transform)
                 run.history.append(
@@ -347,15 +355,19 @@ def predict(
     The network computes in the precision of its weights. The training flag of every module is put back as it was.
 
     Raises:
-        ValueError: if there are no pictures.
+        TypeError: for a network that gives something else than a tensor.
+        ValueError: if there are no pictures, or the network gives something else than logits.
     """
     if not len(images):
         raise ValueError("there are no pictures to predict")
-    device = next(model.parameters()).device
+    device = device_of(model)
     with evaluating(model):
         batches = (transform(batch.to(device)) for batch in images.split(batch_size))
         return torch.cat(
-            [model(batch.contiguous(memory_format=torch.channels_last)).float().cpu() for batch in batches]
+            [
+                logits_of(run(model, batch.contiguous(memory_format=torch.channels_last))).float().cpu()
+                for batch in batches
+            ]
         )
 
 

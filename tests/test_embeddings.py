@@ -224,6 +224,7 @@ def test_tsne_takes_more_dimensions_than_points(rows):
         (torch.zeros(40, 4, dtype=torch.uint8), {}, TypeError, "floating point"),
         (torch.full((40, 4), torch.nan), {}, ValueError, "NaN"),
         (noise(40, 4), {"perplexity": 30}, ValueError, "1–13 for 40 points"),
+        (noise(3, 4), {"perplexity": 1}, ValueError, "at least 4 points"),
         (noise(40, 4), {"perplexity": 0.5}, ValueError, "perplexity"),
         (noise(40, 4), {"perplexity": 5, "start": "spectral"}, ValueError, "pca, random"),
         (noise(40, 4), {"perplexity": 5, "iterations": 1}, ValueError, "iterations"),

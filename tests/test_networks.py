@@ -55,6 +55,12 @@ def test_classes_out_of_range_or_shape(targets, message):
         class_numbers(np.array(targets, dtype=np.int64), classes=2)
 
 
+@pytest.mark.parametrize("nothing", [(), [], np.array([]), torch.tensor([])])
+def test_no_class_is_too_few_and_no_wrong_kind_of_number(nothing):
+    with pytest.raises(ValueError, match="need one class"):
+        class_numbers(nothing)
+
+
 def test_logits():
     scores = torch.rand(2, 3)
     assert logits_of(scores, softmax=True) is scores

@@ -1,5 +1,6 @@
 """The training loop learns, repeats itself, survives interruption, and refuses what cannot train."""
 
+import copy
 import math
 from dataclasses import replace
 
@@ -83,6 +84,9 @@ def test_it_repeats_and_leaves_the_callers_generator_alone():
     assert not same_weights(a.state_dict(), c.state_dict())
 
 
+FIRST_LOOK = 1  # calls of the transform before the first batch: whether the network gives logits
+
+
 class Interrupting:
     """A transform that presses Ctrl-C at the given call."""
 
@@ -102,7 +106,7 @@ def test_interrupted_and_resumed_ends_where_an_uninterrupted_run_ends(tmp_path, 
     file = tmp_path / "deep" / "run.pt"
     model = network()
     calls_an_epoch = 96 // 16 + 1  # and one to test
-    cut = train(model, checkpoint=file, transform=Interrupting(calls_an_epoch + 3))
+    cut = train(model, checkpoint=file, transform=Interrupting(FIRST_LOOK + calls_an_epoch + 3))
     assert cut.interrupted
     assert len(cut.history) == 1
     assert "Interrupted after 1 of 3 epochs" in capsys.readouterr().out
@@ -113,13 +117,13 @@ def test_interrupted_and_resumed_ends_where_an_uninterrupted_run_ends(tmp_path, 
     assert same_weights(resumed.state_dict(), whole.state_dict())
     assert [e.train_loss for e in run.history] == [e.train_loss for e in complete.history]
     assert all(same_weights(run.snapshots[n], complete.snapshots[n]) for n in complete.snapshots)
-    again = train(network(), checkpoint=file, transform=Interrupting(1))
+    again = train(network(), checkpoint=file, transform=Interrupting(FIRST_LOOK + 1))
     assert not again.interrupted, "a finished run must not train any more"
     assert len(again.history) == 3
 
 
 def test_interrupted_before_the_first_epoch_has_no_accuracy():
-    run = train(network(), transform=Interrupting(1))
+    run = train(network(), transform=Interrupting(FIRST_LOOK + 1))
     assert run.interrupted
     with pytest.raises(ValueError, match="no epoch"):
         _ = run.accuracy
@@ -338,7 +342,8 @@ class Shares(nn.Module):
 
     def forward(self, pictures):
         shares = torch.stack([(pictures[:, 0] == c).float().mean((1, 2)) for c in range(3)], 1)
-        self.entropies.append(torch.special.entr(shares).sum(1).mean().item())
+        if self.training:
+            self.entropies.append(torch.special.entr(shares).sum(1).mean().item())
         return (shares + 1e-12).log() * self.one
 
 
@@ -473,5 +478,61 @@ def test_training_on_a_cpu_computes_the_smallest_maps_as_products_and_leaves_the
     pictures = Pictures(images, torch.arange(8) % 10, tuple("abcdefghij"), "made in the test")
     fit(model, pictures, None, Settings(epochs=1, batch_size=4), progress=False)
     hook.remove()
-    assert kinds == [UnfoldedConv2d] * 2
+    assert kinds == [nn.Conv2d] * FIRST_LOOK + [UnfoldedConv2d] * 2
     assert type(model.block5.conv) is nn.Conv2d
+
+
+class Viewed(nn.Module):
+    """Flattens by ``view``, which asks for numbers that lie in memory in the order of its dimensions."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU())
+        self.head = nn.Linear(8 * 64, 3)
+
+    def forward(self, inputs):
+        x = self.body(inputs)
+        return self.head(x.view(x.size(0), -1))
+
+
+def test_a_network_that_flattens_by_view_learns_what_it_learns_with_flatten():
+    viewed = Viewed().double()
+    flattened = nn.Sequential(*copy.deepcopy(viewed.body), nn.Flatten(), copy.deepcopy(viewed.head))
+    settings = Settings(epochs=2, batch_size=16, learning_rate=1e-3)
+    images, precise = colours(20, seed=2).images, {"transform": lambda pictures: to_input(pictures).double()}
+    train(viewed, settings, **precise)
+    train(flattened, settings, **precise)
+    torch.testing.assert_close(predict(viewed, images, **precise), predict(flattened, images, **precise))
+    viewed.to(memory_format=torch.channels_last)
+    with pytest.raises(RuntimeError, match="view size"):
+        viewed(torch.rand(2, 3, 8, 8).double())
+
+
+def test_another_fault_of_the_network_is_not_hidden():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(5, 3))
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        train(model)
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        predict(model, colours(4).images)
+
+
+class Pair(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = network()
+
+    def forward(self, inputs):
+        logits = self.body(inputs)
+        return logits, logits
+
+
+def test_what_gives_no_logits_is_refused_before_anything_is_trained():
+    model = Pair()
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(TypeError, match="a tuple of 2"):
+        train(model)
+    with pytest.raises(TypeError, match="a tuple of 2"):
+        predict(model, colours(4).images)
+    with pytest.raises(ValueError, match="not logits"):
+        train(nn.Conv2d(3, 3, 1))
+    assert same_weights(before, model.state_dict())

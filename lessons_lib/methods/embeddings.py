@@ -104,8 +104,8 @@ def tsne(
         float32, shape (N, 2), centred.
 
     Raises:
-        ValueError: for a perplexity out of range, fewer than 2 iterations, an unknown start, or points that are
-            all the same, hold NaN or have another shape.
+        ValueError: for fewer than 4 points, a perplexity out of range, fewer than 2 iterations, an unknown start, or
+            points that are all the same, hold NaN or have another shape.
 
     L. van der Maaten and G. Hinton, "Visualizing Data using t-SNE", JMLR 2008; the gradient by interpolation:
     G. Linderman et al., "Fast interpolation-based t-SNE", Nature Methods 2019.
@@ -114,6 +114,8 @@ def tsne(
 
     _check_points(points)
     highest = (len(points) - 1) / 3
+    if len(points) < 4:
+        raise ValueError(f"need at least 4 points to keep neighbours together, not {len(points)}")
     if not 1 <= perplexity <= highest:
         raise ValueError(
             f"perplexity must lie in 1–{highest:.0f} for {len(points)} points (a third of the others), "

@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from lessons_lib.methods.activations import get_layer, hooked
 from lessons_lib.methods.heads import head_name, noise
 from lessons_lib.methods.transfer.probes import Probe
+from lessons_lib.networks import seeded
 from lessons_lib.training import evaluating
 
 
@@ -89,8 +90,7 @@ def transfer(
     inputs = noise(network) if inputs is None else inputs[:1]
     name = head_name(network, inputs)
     old = get_layer(network, name)
-    with torch.random.fork_rng([]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         new = nn.Linear(old.in_features, classes, bias=old.bias is not None)  # type: ignore[arg-type]
     network.set_submodule(name, new.to(old.weight))  # type: ignore[arg-type]
     with torch.no_grad(), evaluating(network):

@@ -18,6 +18,7 @@ from tqdm.contrib.concurrent import thread_map
 
 from lessons_lib.data.photos import open_picture
 from lessons_lib.models.imagenet import ImageNetClassifier
+from lessons_lib.networks import seeded
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 # folders of a divided set, whatever their case; of several to validate on, the first one here is taken
@@ -231,8 +232,7 @@ class Views(Dataset[tuple[Tensor, int]]):
         if not self.random_crops:
             return self.network.prepare(image), label
         size = [self.network.size, self.network.size]
-        with torch.random.fork_rng([]):
-            torch.manual_seed(random.Random(f"{self.seed} {self.epoch} {index}").getrandbits(63))
+        with seeded(random.Random(f"{self.seed} {self.epoch} {index}").getrandbits(63)):
             top, left, height, width = v2.RandomResizedCrop.get_params(image, [0.35, 1.0], [3 / 4, 4 / 3])
             mirrored = bool(torch.rand(()) < 0.5)
         view = T.resized_crop(

@@ -34,6 +34,7 @@ from lessons_lib.methods.transfer.finetuning import Transfer, keep_head, slower_
 from lessons_lib.methods.transfer.folder import PictureFolder, Views, read_folder
 from lessons_lib.models import imagenet
 from lessons_lib.models.imagenet import ImageNetClassifier
+from lessons_lib.networks import seeded
 from lessons_lib.training import load_checkpoint
 
 BEST, LAST = "best.safetensors", "last.pt"
@@ -223,8 +224,7 @@ def _begin(source: ImageNetClassifier, inputs: Tensor, options: Options, *, alon
     """The network with a new head for the classes of ``source``, trained before or not."""
     classes = len(source.categories)
     if options.from_scratch:
-        with torch.random.fork_rng([]):
-            torch.manual_seed(options.seed)
+        with seeded(options.seed):
             network = imagenet.untrained(source.name)
             model = transfer(network, classes, inputs, freeze_norms=False, seed=options.seed)
     else:

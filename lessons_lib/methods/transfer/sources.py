@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -14,6 +13,7 @@ from lessons_lib.data.archives import CIFAR_CLASSES
 from lessons_lib.data.pictures import to_input
 from lessons_lib.models import checkpoints
 from lessons_lib.models.small_cnn import BLOCKS, SmallCNN
+from lessons_lib.networks import seeded
 
 SMALL_CNN, RESNET18 = "small_cnn_cifar10", "resnet18_cifar10"
 _RESNET = ("relu", "layer1", "layer2", "layer3", "layer4", "avgpool")
@@ -110,8 +110,7 @@ def _middle(layers: Sequence[str]) -> str:
 
 def _seeded(build: Callable[[int], nn.Module]) -> Callable[[int, int], nn.Module]:
     def fresh(classes: int, seed: int) -> nn.Module:
-        with torch.random.fork_rng([]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             return build(classes)
 
     return fresh
