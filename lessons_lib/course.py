@@ -86,12 +86,13 @@ def environment() -> dict[str, str]:
 
 
 def seed_everything(seed: int) -> None:
-    """Seed Python, NumPy and torch, and ask torch for deterministic algorithms."""
+    """Seed Python, NumPy and torch, and ask torch for deterministic algorithms and for all of float32's digits."""
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - libraries the lessons use still read the global generator
     torch.manual_seed(seed)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.allow_tf32 = False  # by default a GPU's convolutions round to ten bits
 
 
 def fast_bfloat16(device: torch.device) -> bool:

@@ -50,8 +50,8 @@ def run_all(runs: Sequence[Callable[[], T]], *, processes: int = 1, progress: bo
         with ProcessPoolExecutor(
             processes, multiprocessing.get_context("fork"), initializer=_begin, initargs=(runs,)
         ) as pool:
-            futures = [pool.submit(_run, number) for number in range(len(runs))]
             try:
+                futures = [pool.submit(_run, number) for number in range(len(runs))]
                 for future in as_completed(futures):
                     future.result()
                     bar.update()

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
 
 import psutil
 import pytest
@@ -116,6 +116,23 @@ def test_a_process_hit_by_the_stop_signal_first_is_not_taken_for_a_broken_one():
         return os.getpid()
 
     assert os.getpid() not in run_all([run] * 2, processes=2, progress=False)
+
+
+@on_linux
+def test_a_stop_while_runs_are_handed_out_does_not_wait_for_them(tmp_path, monkeypatch):
+    submit = ProcessPoolExecutor.submit
+
+    def interrupted(pool, run, number):
+        if number == 2:
+            raise KeyboardInterrupt
+        return submit(pool, run, number)
+
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", interrupted)
+    runs = [lambda n=n: time.sleep(3) or (tmp_path / str(n)).touch() for n in range(4)]
+    with pytest.raises(KeyboardInterrupt):
+        run_all(runs, processes=2, progress=False)
+    assert not multiprocessing.active_children()
+    assert not list(tmp_path.iterdir()), "runs went on to their end"
 
 
 @on_linux

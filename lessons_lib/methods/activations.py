@@ -69,15 +69,17 @@ def hooked(model: nn.Module, hooks: Mapping[str, ForwardHook]) -> Iterator[nn.Mo
         if any(_is_compiled(module) for module in model.modules()):
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(evaluating(model))
+        _refuse_scripted("the network", model)
         for name, hook in hooks.items():
             layer = get_layer(model, name)
-            if isinstance(layer, torch.jit.ScriptModule):
-                raise TypeError(
-                    f"layer {name!r} is scripted, which calls no hooks: take the network it was made from"
-                )
-            handle = layer.register_forward_hook(hook)
-            stack.callback(handle.remove)
+            _refuse_scripted(f"layer {name!r}", layer)
+            stack.callback(layer.register_forward_hook(hook).remove)
         yield model
+
+
+def _refuse_scripted(what: str, module: nn.Module) -> None:
+    if isinstance(module, torch.jit.ScriptModule):
+        raise TypeError(f"{what} is scripted, which calls no hooks: take the network it was made from")
 
 
 def _is_compiled(module: nn.Module) -> bool:

@@ -13,8 +13,9 @@ c = get_config()  # noqa: F821 - traitlets gives it to this file
 
 c.CourseDirectory.course_id = "see-what-your-network-sees"
 
-# nbgrader's own 30 s a cell are short for a slow machine that also has to import torch
+# nbgrader's own 30 s a cell, and 4 s for its output to arrive, are short for a slow machine that also imports torch
 c.Execute.timeout = 60
+c.Execute.iopub_timeout = 60
 
 # solutions are handed out when all have handed in, and nbgrader would leave the hidden tests of next year in them
 c.GenerateSolution.preprocessors = [
