@@ -8,8 +8,8 @@ INSTALLED := .venv/.installed
 unexport PYTHONDONTWRITEBYTECODE
 # Git for Windows would turn /lab/tree into a path of its own
 export MSYS_NO_PATHCONV := 1
-# threads that wait for each other sleep; by default they spin, and two programs on two cores then hold each other up
-export OMP_WAIT_POLICY ?= PASSIVE
+# threads that wait for each other spin, by default so long that of two programs on two cores each holds up the other
+export GOMP_SPINCOUNT ?= 1000
 
 .DEFAULT_GOAL := help
 .PHONY: help install lab test test-units test-notebooks test-browser machines course refresh assignments site bench lint lock floors

@@ -9,7 +9,7 @@ imitated = machine.environment() if machine.number else {}
 # of two workers, each has a core
 threads = {"OMP_NUM_THREADS": "1" if "PYTEST_XDIST_WORKER" in os.environ else "2"}
 # before torch is imported, which reads it once
-os.environ.update({"OMP_WAIT_POLICY": "PASSIVE"} | imitated | threads)
+os.environ.update({"GOMP_SPINCOUNT": "1000"} | imitated | threads)
 
 from lessons_lib.runner import environment  # noqa: E402 - it imports torch
 

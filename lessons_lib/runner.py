@@ -37,6 +37,7 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 
 QUICK_CELL_SECONDS = 300
 MEMORY_SAMPLE_SECONDS = 0.1
+SPINS = "1000"  # turns that a thread of GNU's OpenMP waits before it sleeps
 
 # nbconvert's page with solutions folded away, and no script that needs a network
 PAGE = """
@@ -75,9 +76,10 @@ class Run:
 def environment(profile: Profile) -> dict[str, str]:
     """The environment variables lessons run under, so that their outputs repeat from machine to machine.
 
-    *quick* fixes the number of threads; *full* may use every core. Threads that wait for each other sleep: by default
-    they spin, and a kernel beside another program then takes several times as long. A reader's own IPython and
-    Jupyter settings are kept out: in their place is an empty folder under ``build``, made here.
+    *quick* fixes the number of threads; *full* may use every core. Threads that wait for each other spin, but only for
+    a moment: by default so long that of two kernels on two cores each holds up the other (``make bench
+    ARGS=short-spin-vs-long``). A reader's own IPython and Jupyter settings are kept out: in their place is an empty
+    folder under ``build``, made here.
     """
     own_settings = BUILD / "jupyter"
     own_settings.mkdir(parents=True, exist_ok=True)
@@ -85,7 +87,7 @@ def environment(profile: Profile) -> dict[str, str]:
         "LESSONS_PROFILE": profile,
         "PYTHONHASHSEED": "0",
         "TQDM_DISABLE": "1",
-        "OMP_WAIT_POLICY": "PASSIVE",
+        "GOMP_SPINCOUNT": SPINS,
         "IPYTHONDIR": str(own_settings),
         "JUPYTER_CONFIG_DIR": str(own_settings),
     }

@@ -21,7 +21,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from lessons_lib.course import REPOSITORY
-from lessons_lib.runner import NOTEBOOKS, find_lessons
+from lessons_lib.runner import NOTEBOOKS, SPINS, find_lessons
 from tests.notebook_rules import code_cells
 
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -117,15 +117,17 @@ def test_binder_opens_the_first_lesson():
 @pytest.mark.parametrize(
     ("given", "set_to"),
     [
-        ({}, "1 PASSIVE"),
-        ({"OMP_NUM_THREADS": "4"}, "4 PASSIVE"),
-        ({"OMP_WAIT_POLICY": "ACTIVE"}, "1 ACTIVE"),
+        ({}, "1 1000"),
+        ({"OMP_NUM_THREADS": "4"}, "4 1000"),
+        ({"GOMP_SPINCOUNT": "7"}, "1 7"),
     ],
 )
 def test_binder_starts_a_session_with_one_thread_unless_told_otherwise(given: dict[str, str], set_to: str):
-    variables = {name: value for name, value in os.environ.items() if not name.startswith("OMP_")} | given
+    variables = {
+        name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))
+    } | given
     command = ["bash", str(REPOSITORY / "binder" / "start"), sys.executable, "-c"]
-    asks = "import os, sys; print(os.environ['OMP_NUM_THREADS'], os.environ['OMP_WAIT_POLICY'], sys.argv[1])"
+    asks = "import os, sys; print(os.environ['OMP_NUM_THREADS'], os.environ['GOMP_SPINCOUNT'], sys.argv[1])"
     result = subprocess.run(
         [*command, asks, "two words"], capture_output=True, text=True, check=True, env=variables
     )
@@ -211,6 +213,6 @@ def test_a_worker_leaves_the_other_core_to_the_other():
     assert torch.get_num_threads() == 1
 
 
-def test_threads_that_wait_sleep_whatever_starts_them():
-    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
-    assert "export OMP_WAIT_POLICY ?= PASSIVE" in MAKEFILE
+def test_threads_that_wait_spin_for_a_moment_only_whatever_starts_them():
+    assert os.environ["GOMP_SPINCOUNT"] == SPINS
+    assert f"export GOMP_SPINCOUNT ?= {SPINS}" in MAKEFILE
