@@ -182,7 +182,7 @@ def seeded(seed: int) -> Iterator[None]:
     """
     state = torch.get_rng_state()
     try:
-        torch.default_generator.manual_seed(seed)
+        torch.default_generator.manual_seed(int(seed))
         yield
     finally:
         torch.set_rng_state(state)

@@ -140,6 +140,7 @@ def test_the_stop_button_ends_all_processes_at_once():
     script = textwrap.dedent(
         """
         import os
+        import signal
         import time
         from lessons_lib.processes import run_all
 
@@ -147,6 +148,7 @@ def test_the_stop_button_ends_all_processes_at_once():
             os.write(1, b"runs\\n")  # at once: print writes the line and its end apart, and two processes mix them
             time.sleep(60)
 
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin without
         try:
             run_all([run] * 4, processes=2, progress=False)
         except KeyboardInterrupt:

@@ -69,7 +69,7 @@ def test_an_interrupted_run_goes_on(kitchen, monkeypatch, capsys):
     def interrupted(*args, transform, **kwargs):
         def counted(images):
             calls.append(1)
-            if len(calls) == 7:  # four training batches and the test make an epoch
+            if len(calls) == 8:  # a first look; then four training batches and the test make an epoch
                 raise KeyboardInterrupt
             return transform(images)
 
@@ -80,7 +80,7 @@ def test_an_interrupted_run_goes_on(kitchen, monkeypatch, capsys):
     assert "Run the same command again" in capsys.readouterr().out
     assert not course.CHECKPOINTS.exists()
     assert recipes.main(["tiny"]) == 0
-    assert len(calls) == 7 + 5, "only the second epoch is trained again"
+    assert len(calls) == 8 + 1 + 5, "only the second epoch is trained again"
 
 
 def test_phases_follow_each_other_at_their_picture_sizes(kitchen, monkeypatch):
@@ -102,8 +102,8 @@ def test_phases_follow_each_other_at_their_picture_sizes(kitchen, monkeypatch):
     run = recipes.make("two")
     assert [epoch.epoch for epoch in run.history] == [1, 2, 3]
     assert checkpoints.epochs("two") == (0, 2, 3)
-    # an epoch is four batches and a test; at the end each snapshot is tested at the last size
-    assert sizes == [6] * 2 * 5 + [10] * 5 + [10] * 3
+    # after a first look an epoch is four batches and a test; at the end each snapshot is tested at the last size
+    assert sizes == [6] * (1 + 2 * 5) + [10] * (1 + 5) + [10] * 3
     card = (course.CHECKPOINTS / "two" / "README.md").read_text(encoding="utf-8")
     assert "| picture size | 8 | 12 |" in card
     assert "(N, 3, 12, 12)" in card
