@@ -656,7 +656,7 @@ def test_adaptive_on_a_flat_map_and_a_tiny_one(small, monkeypatch):
         ({"fill": [0.0, 0.0, 0.0]}, ValueError, "numbers and tensors"),
         ({"targets": 10}, ValueError, "0–9"),
         ({"targets": -1}, ValueError, "0–9"),
-        ({"targets": ()}, TypeError, "whole number"),
+        ({"targets": ()}, ValueError, "need one class"),
         ({"targets": 1.0}, TypeError, "whole number"),
         ({"patch": 33}, ValueError, "1–32"),
         ({"patch": 0}, ValueError, "1–32"),
