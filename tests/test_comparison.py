@@ -355,6 +355,19 @@ def test_drawings_agree_by_their_numbers():
     assert outputs.picture_differences(stored, [shown(drawing(1.23, "#D55E00"))])
 
 
+def test_the_order_in_which_a_kernel_gives_the_forms_of_an_output_says_nothing():
+    """A file holds them by the alphabet."""
+    forms = {"text/plain": "<HTML object>", "text/html": '<img alt="A curve, 0.71 high.">'}
+    one, other = (
+        [v4.new_output("display_data", dict(items))] for items in (forms.items(), [*forms.items()][::-1])
+    )
+    assert outputs.equal(one, other, unchanged)
+    assert outputs.same_shape(one, other, unchanged)
+    assert outputs.reconciled(one, other, unchanged)[0]["data"] == forms
+    other[0]["data"]["text/html"] = '<img alt="A curve, 0.98 high.">'
+    assert not outputs.equal(one, other, unchanged)
+
+
 def test_pictures_are_found_wherever_they_are():
     png = file(lines())
     own = v4.new_output("display_data", {"image/png": base64.b64encode(png).decode()})

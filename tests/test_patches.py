@@ -336,7 +336,9 @@ def test_levels_leave_at_most_the_quantile_above(count, side, quantile, ties, se
     allowed = quantile * count * side * side
     by_channel = maps.transpose(0, 1).flatten(1)
     assert ((by_channel > level[:, None]).sum(1) <= allowed).all()
-    assert ((by_channel >= level[:, None]).sum(1).double() > allowed - 1e-9).all(), "and no lower level would do"
+    assert ((by_channel >= level[:, None]).sum(1).double() > allowed - 1e-9).all(), (
+        "and no lower level would do"
+    )
 
 
 @pytest.mark.parametrize(

@@ -157,7 +157,7 @@ def _places(outputs: Sequence[Output]) -> Iterator[tuple[str, Output, str]]:
             if name in output:
                 yield name, output, name
         data = output.get("data", {})
-        for kind in data:
+        for kind in sorted(data):  # a file holds them in this order, a kernel gives them in another
             if kind.startswith("text/") and isinstance(data[kind], str):
                 yield kind, data, kind
 
