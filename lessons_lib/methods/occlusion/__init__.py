@@ -5,7 +5,8 @@ M. Zeiler and R. Fergus, "Visualizing and Understanding Convolutional Networks" 
 """
 
 from lessons_lib.methods.occlusion.maps import OcclusionMap
-from lessons_lib.methods.occlusion.occluder import Fill, Occluder, filling
-from lessons_lib.methods.occlusion.sweep import Placement, Way, occlude
+from lessons_lib.methods.occlusion.occluder import Baseline, Occluder, baseline_picture
+from lessons_lib.methods.occlusion.request import Placement
+from lessons_lib.methods.occlusion.sweep import Mode, occlude
 
-__all__ = ["Fill", "Occluder", "OcclusionMap", "Placement", "Way", "filling", "occlude"]
+__all__ = ["Baseline", "Mode", "Occluder", "OcclusionMap", "Placement", "baseline_picture", "occlude"]

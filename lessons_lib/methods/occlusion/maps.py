@@ -32,7 +32,7 @@ class OcclusionMap:
         computed: where the network really ran, bool (R, C); elsewhere *adaptive* interpolated.
         clean_probabilities: of all classes without a patch, shape (classes,).
         clean_activations: total activation of ``channels`` without a patch, shape (K,).
-        way: "exact", "fast" or "adaptive": what was really done.
+        mode: "exact", "fast" or "adaptive": what was really done.
         note: how it was computed and what was measured on the way, in a sentence or two.
         error: *fast* and *adaptive*: mean |Δ probability| of the first target against computing exactly, measured on
             positions put aside for it; 0 for *exact*.
@@ -54,7 +54,7 @@ class OcclusionMap:
     computed: Tensor
     clean_probabilities: Tensor
     clean_activations: Tensor
-    way: str
+    mode: str
     note: str
     error: float
     seconds: float
@@ -83,6 +83,22 @@ class OcclusionMap:
     def kept(self) -> int:
         """At how many positions it does."""
         return int(self.keeps.sum())
+
+    def boxes(self, rows: Tensor, columns: Tensor) -> Tensor:
+        """The patches at these positions of the map, clipped: shape (N, 4)."""
+        tops, lefts = self.tops[rows], self.lefts[columns]
+        height, width = self.filled.shape[1:]
+        ends = (tops + self.patch).clamp(max=height), (lefts + self.patch).clamp(max=width)
+        return torch.stack([tops.clamp(min=0), lefts.clamp(min=0), *ends], 1)
+
+    def room_of(self, tile: tuple[int, int]) -> tuple[int, int]:
+        """Height and width of the rectangle that the patches at ``tile`` rows × columns of positions cover together."""
+        strides = [int(starts.diff().max()) if len(starts) > 1 else 1 for starts in (self.tops, self.lefts)]
+        height, width = (
+            min(self.patch + (side - 1) * stride, length)
+            for side, stride, length in zip(tile, strides, self.filled.shape[1:], strict=True)
+        )
+        return height, width
 
     def drop(self, target: int | None = None) -> Tensor:
         """How much probability ``target`` (default: the first) loses at each position, shape (R, C).

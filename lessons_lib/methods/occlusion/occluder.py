@@ -12,8 +12,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
-from lessons_lib.methods.activations import recording
-from lessons_lib.methods.occlusion.plan import (
+from lessons_lib.incremental.plan import (
     CannotPlanError,
     Plan,
     Recording,
@@ -23,10 +22,9 @@ from lessons_lib.methods.occlusion.plan import (
     record,
     totals,
 )
-from lessons_lib.networks import logits_of, network_input, uncompiled
-from lessons_lib.training import evaluating
+from lessons_lib.networks import evaluating, logits_of, network_input, recording, uncompiled
 
-Fill = Literal["zero", "black", "grey", "mean", "blur"]
+Baseline = Literal["zero", "black", "grey", "mean", "blur"]
 
 BATCH = {"cpu": 32}  # patches at a time: on a processor more run no faster, and this bounds the memory
 _LARGE_BATCH = 256  # on any accelerator
@@ -37,13 +35,13 @@ _ALIKE = 1e-4  # and logits and activations, relative to the largest
 _WHOLE_NUMBERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes
 
 
-def filling(image: Tensor, fill: Fill | float | Tensor, patch: int, *, black: Tensor | float = -1.0,
+def baseline_picture(image: Tensor, baseline: Baseline | float | Tensor, patch: int, *, black: Tensor | float = -1.0,
             white: Tensor | float = 1.0) -> Tensor:  # fmt: skip
     """The picture that shows through where the patch is.
 
     Args:
         image: the network's input for one picture, shape (C, H, W).
-        fill: "zero" (0 in the network's input: after normalisation that is some grey, not black), "black", "grey"
+        baseline: "zero" (0 in the network's input: after normalisation that is some grey, not black), "black", "grey"
             (midway between black and white), "mean" (the picture's mean colour), "blur" (the picture, blurred with
             a standard deviation of half a patch), a number, or a tensor: a colour (C,) or a picture (C, H, W).
         patch: side of the patch in pixels.
@@ -56,32 +54,40 @@ def filling(image: Tensor, fill: Fill | float | Tensor, patch: int, *, black: Te
     Raises:
         ValueError: for another name or shape, NaN or infinity.
     """
-    filled = _filling(image.detach(), fill, patch, black, white)
+    filled = _baseline_picture(image.detach(), baseline, patch, black, white)
     if not torch.isfinite(filled).all():
-        raise ValueError("the filling holds NaN or infinity")
+        raise ValueError("the baseline holds NaN or infinity")
     return filled
 
 
-def _filling(
-    image: Tensor, fill: Fill | float | Tensor, patch: int, black: Tensor | float, white: Tensor | float
+def _baseline_picture(
+    image: Tensor,
+    baseline: Baseline | float | Tensor,
+    patch: int,
+    black: Tensor | float,
+    white: Tensor | float,
 ) -> Tensor:
-    if isinstance(fill, Tensor):
-        if fill.shape not in {image.shape[:1], image.shape}:
+    if isinstance(baseline, Tensor):
+        if baseline.shape not in {image.shape[:1], image.shape}:
             raise ValueError(
-                f"a filling has shape {tuple(image.shape[:1])} or {tuple(image.shape)}, not {tuple(fill.shape)}"
+                f"a baseline has shape {tuple(image.shape[:1])} or {tuple(image.shape)}, not {tuple(baseline.shape)}"
             )
-        return (fill if fill.ndim == 3 else fill[:, None, None]).detach().to(image).expand_as(image)
-    if isinstance(fill, Real):
-        return torch.full_like(image, float(fill))
-    if not isinstance(fill, str) or fill not in get_args(Fill):
-        raise ValueError(f"no filling {fill!r}; there are {', '.join(get_args(Fill))}, numbers and tensors")
-    if fill == "blur":
+        return (
+            (baseline if baseline.ndim == 3 else baseline[:, None, None]).detach().to(image).expand_as(image)
+        )
+    if isinstance(baseline, Real):
+        return torch.full_like(image, float(baseline))
+    if not isinstance(baseline, str) or baseline not in get_args(Baseline):
+        raise ValueError(
+            f"no baseline {baseline!r}; there are {', '.join(get_args(Baseline))}, numbers and tensors"
+        )
+    if baseline == "blur":
         pixels = precise(image).cpu().numpy()
         blurred = gaussian_filter(pixels, sigma=(0, patch / 2, patch / 2), mode="nearest")
         return torch.from_numpy(blurred).to(image)
     black, white = (torch.as_tensor(v).to(image).expand(len(image)) for v in (black, white))
     colours = {"zero": 0 * black, "black": black, "grey": (black + white) / 2, "mean": image.mean((1, 2))}
-    return colours[fill][:, None, None].expand_as(image)
+    return colours[baseline][:, None, None].expand_as(image)
 
 
 class Occluder:
@@ -97,7 +103,7 @@ class Occluder:
         bfloat16: compute in bfloat16 instead of the picture's dtype: faster where the machine is good at it, with
             errors in the third decimal.
         winograd: compute 3×3 convolutions with fewer multiplications, and somewhat more rounding; see
-            :mod:`lessons_lib.methods.occlusion.winograd`.
+            :mod:`lessons_lib.incremental.winograd`.
         incremental: ``False`` runs the whole network for each patch.
         recording: the ``recording`` of another occluder of the same model, layer and picture size, to save the time.
 

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Literal, get_args
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
@@ -16,13 +15,11 @@ from tqdm.auto import tqdm
 from lessons_lib.course import fast_bfloat16
 from lessons_lib.methods.occlusion import adaptive
 from lessons_lib.methods.occlusion.maps import OcclusionMap
-from lessons_lib.methods.occlusion.occluder import CLOSE, Fill, Occluder, filling, weights_of
+from lessons_lib.methods.occlusion.occluder import CLOSE, Baseline, Occluder, baseline_picture
+from lessons_lib.methods.occlusion.request import Placement, Targets, blank_map, resumable
 from lessons_lib.methods.occlusion.ways import FAST, ROUGH, ROUNDS, Race, Tolerance
-from lessons_lib.networks import class_numbers
 
-Targets = int | Tensor | Sequence[int] | np.ndarray
-Way = Literal["exact", "fast", "adaptive"]
-Placement = Literal["centred", "inside"]
+Mode = Literal["exact", "fast", "adaptive"]
 
 Tile = tuple[int, int]
 Batch = tuple[Tensor, Tensor]  # rows and columns of some positions
@@ -42,14 +39,14 @@ _SPARE = (
 
 def occlude(
     model: nn.Module, image: Tensor, targets: Targets, *, patch: int = 32, stride: int = 1,
-    fill: Fill | float | Tensor = "zero", placement: Placement = "centred", way: Way = "exact",
+    baseline: Baseline | float | Tensor = "zero", placement: Placement = "centred", mode: Mode = "exact",
     layer: str | None = None, channels: Sequence[int] | None = None, resume: OcclusionMap | None = None,
     progress: bool = True,
 ) -> OcclusionMap:  # fmt: skip
     """Cover each part of a picture in turn and record what the network says.
 
     - *exact*: the network's own probabilities but for rounding, as they also differ from one size of batch to
-      another. Only what a patch can change is recomputed (:mod:`lessons_lib.methods.occlusion.plan`) if the network
+      another. Only what a patch can change is recomputed (:mod:`lessons_lib.incremental.plan`) if the network
       allows it and if at three places, computed both ways, no probability is off by more than 1e-5; otherwise the
       whole network runs for each patch.
     - *fast*: the same in bfloat16 where that is faster. Some positions are computed both ways; if a probability is
@@ -69,10 +66,10 @@ def occlude(
         targets: the class, or classes, whose probability is wanted. More of them cost nothing.
         patch: side of the square patch in pixels.
         stride: pixels from one position to the next.
-        fill: what stands in the patch, see :func:`filling`.
+        baseline: what stands in the patch, see :func:`baseline_picture`.
         placement: "centred": the patch's centre visits every pixel, and the picture's edge clips the patch (the
             lecture). "inside": the patch stays inside the picture.
-        way: "exact", "fast" or "adaptive".
+        mode: "exact", "fast" or "adaptive".
         layer: a layer whose channels' total activation is recorded too.
         channels: which; by default the strongest one on the picture without a patch (Zeiler and Fergus, figure 6 b).
         resume: an unfinished map of the same sweep.
@@ -81,114 +78,38 @@ def occlude(
     Raises:
         TypeError: for a picture that is not the network's float input, a class that is no whole number, or a network
             whose output is not one tensor.
-        ValueError: for a class or channel out of range, a patch larger than the picture, an unknown layer, way,
-            filling or placement, NaN or infinity in the picture, filling or answer, a network that does not give at
+        ValueError: for a class or channel out of range, a patch larger than the picture, an unknown layer, mode,
+            baseline or placement, NaN or infinity in the picture, baseline or answer, a network that does not give at
             least two logits for each picture, or a map to resume that belongs to another sweep.
     """
     began = time.perf_counter()
-    if way not in get_args(Way):
-        raise ValueError(f"no way {way!r}; there are {', '.join(get_args(Way))}")
+    if mode not in get_args(Mode):
+        raise ValueError(f"no mode {mode!r}; there are {', '.join(get_args(Mode))}")
     occluder = Occluder(model, image, layer=layer)
-    blank = blank_map(occluder, filling(image, fill, patch), patch, stride, placement, targets, channels)
-    sweep = Sweep(occluder, blank if resume is None else _resumable(resume, blank))
+    blank = blank_map(
+        occluder, baseline_picture(image, baseline, patch), patch, stride, placement, targets, channels
+    )
+    sweep = Sweep(occluder, blank if resume is None else resumable(resume, blank))
     if resume is not None and resume.complete:
         return resume
     interrupted = False
     with tqdm(total=sweep.left, unit="patch", disable=not progress, leave=False) as sweep.bar:
         try:
-            if way != "exact":
-                sweep.try_bfloat16(FAST if way == "fast" else ROUGH)
-            if way == "adaptive":
+            if mode != "exact":
+                sweep.try_bfloat16(FAST if mode == "fast" else ROUGH)
+            if mode == "adaptive":
                 sweep.interpolate()
             else:
                 sweep.compute(~sweep.map.computed)
         except KeyboardInterrupt:
             interrupted = True
-    done = sweep.result(way, time.perf_counter() - began)
+    done = sweep.result(mode, time.perf_counter() - began)
     if interrupted:
         count = int(done.computed.sum())
         print(
             f"Interrupted after {count:,} of {done.positions:,} positions: pass the map back as resume= to go on."
         )
     return done
-
-
-def starts(length: int, patch: int, stride: int, placement: Placement) -> Tensor:
-    """First pixel of the patch at each position along a side of ``length`` pixels, int64; clipped later.
-
-    Raises:
-        ValueError: if the patch or stride does not fit, or for an unknown placement.
-    """
-    if not 1 <= patch <= length:
-        raise ValueError(f"patch must be 1–{length} pixels, the picture's side, not {patch}")
-    if stride < 1:
-        raise ValueError(f"stride must be at least 1 pixel, not {stride}")
-    if placement == "centred":
-        return torch.arange(0, length, stride) - patch // 2
-    if placement == "inside":
-        last = length - patch
-        return torch.tensor(sorted({*range(0, last + 1, stride), last}))
-    raise ValueError(f"no placement {placement!r}; there are {', '.join(get_args(Placement))}")
-
-
-def blank_map(
-    occluder: Occluder, filled: Tensor, patch: int, stride: int, placement: Placement,
-    targets: Targets, channels: Sequence[int] | None,
-) -> OcclusionMap:  # fmt: skip
-    """A map that holds nothing yet, once the request is known to make sense."""
-    height, width = filled.shape[1:]
-    tops, lefts = (starts(length, patch, stride, placement) for length in (height, width))
-    clean, sums = occluder.clean
-    wanted = tuple(class_numbers(targets, classes=len(clean)).tolist())
-    chosen: tuple[int, ...] = ()
-    if sums is None:
-        if channels is not None:
-            raise ValueError("name the layer that the channels belong to: layer=")
-        sums = clean.new_empty(0)
-    else:
-        chosen = (int(sums.argmax()),) if channels is None else tuple(int(c) for c in channels)
-        if not all(0 <= c < len(sums) for c in chosen):
-            raise ValueError(f"{occluder.layer!r} has channels 0–{len(sums) - 1}, not {channels}")
-    shape = len(tops), len(lefts)
-    return OcclusionMap(
-        targets=wanted,
-        probabilities=torch.full((len(wanted), *shape), torch.nan),
-        predicted=torch.full(shape, -1),
-        channels=chosen,
-        activations=torch.full((len(chosen), *shape), torch.nan),
-        tops=tops,
-        lefts=lefts,
-        patch=patch,
-        image=occluder.image.cpu(),
-        filled=filled.cpu(),
-        layer=occluder.layer,
-        weights=weights_of(occluder.model),
-        computed=torch.zeros(shape, dtype=torch.bool),
-        clean_probabilities=clean.float(),
-        clean_activations=sums[list(chosen)].float(),
-        way="exact",
-        note="",
-        error=0.0,
-        seconds=0.0,
-    )
-
-
-def _resumable(unfinished: OcclusionMap, blank: OcclusionMap) -> OcclusionMap:
-    """A copy of ``unfinished`` to go on with, once it is sure that it belongs to the same sweep as ``blank``."""
-    for name in ("targets", "layer", "channels", "patch"):
-        if getattr(unfinished, name) != getattr(blank, name):
-            raise ValueError(
-                f"the map to resume has {name} {getattr(unfinished, name)}, not {getattr(blank, name)}"
-            )
-    if unfinished.weights != blank.weights:
-        raise ValueError("the map to resume belongs to another network, or to other weights of this one")
-    for name in ("image", "tops", "lefts", "filled"):
-        if not torch.equal(getattr(unfinished, name), getattr(blank, name)):
-            raise ValueError(f"the map to resume belongs to another sweep: its {name} differ")
-    copies = {
-        name: getattr(unfinished, name).clone() for name in ("probabilities", "predicted", "activations")
-    }
-    return replace(unfinished, computed=unfinished.computed.clone(), **copies)
 
 
 class Sweep:
@@ -246,7 +167,7 @@ class Sweep:
 
     def request(self, batch: Batch) -> tuple[Tensor, Tensor, Tile | None]:
         """What to ask an occluder for some positions."""
-        return self.boxes(*batch), self.map.filled, self.room
+        return self.map.boxes(*batch), self.map.filled, self.room
 
     def enter(self, batch: Batch, answer: tuple[Tensor, Tensor | None]) -> None:
         """Write what an occluder says into the map."""
@@ -260,7 +181,7 @@ class Sweep:
 
     def race(self, batches: Sequence[Batch]) -> set[int]:
         """Compute a few batches of one size in every way, go on in the fastest; which batches they were."""
-        sizes = [self.occluder.sizes(self.boxes(*batch), self.room or (0, 0)) for batch in batches]
+        sizes = [self.occluder.sizes(self.map.boxes(*batch), self.room or (0, 0)) for batch in batches]
         commonest = Counter(sizes).most_common(1)[0][0]
         chosen = [number for number, size in enumerate(sizes) if size == commonest][:ROUNDS]
         if len(chosen) < ROUNDS:
@@ -323,13 +244,6 @@ class Sweep:
         self.bar.refresh()
         self.compute(missing)
 
-    def boxes(self, rows: Tensor, columns: Tensor) -> Tensor:
-        """The patches at these positions of the map, clipped: shape (N, 4)."""
-        tops, lefts = self.map.tops[rows], self.map.lefts[columns]
-        height, width = self.map.filled.shape[1:]
-        ends = (tops + self.map.patch).clamp(max=height), (lefts + self.map.patch).clamp(max=width)
-        return torch.stack([tops.clamp(min=0), lefts.clamp(min=0), *ends], 1)
-
     def batches(self, wanted: Tensor) -> Iterator[Batch]:
         """The positions wanted, in batches of neighbours: those that fall into one tile."""
         batch = self.occluder.batch
@@ -346,21 +260,10 @@ class Sweep:
         """The number of the tile that each position falls into."""
         return rows // tile[0] * len(self.map.lefts) + columns // tile[1]
 
-    def room_of(self, tile: Tile) -> Tile:
-        """Height and width of the rectangle that the patches of a tile cover together."""
-        strides = [
-            int(starts.diff().max()) if len(starts) > 1 else 1 for starts in (self.map.tops, self.map.lefts)
-        ]
-        height, width = (
-            min(self.map.patch + (side - 1) * stride, length)
-            for side, stride, length in zip(tile, strides, self.map.filled.shape[1:], strict=True)
-        )
-        return height, width
-
     @property
     def room(self) -> Tile | None:
         """That of the tiles in use."""
-        return None if self.tile is None else self.room_of(self.tile)
+        return None if self.tile is None else self.map.room_of(self.tile)
 
     def choose_tile(self, wanted: Tensor) -> Tile | None:
         """Rows and columns of a tile: small tiles have small rectangles, large ones fill their batches."""
@@ -377,7 +280,7 @@ class Sweep:
         def cost(tile: Tile) -> float:
             counts = self.numbers(rows, columns, tile).unique(return_counts=True)[1]
             passes = int(((counts - 1) // batch + 1).sum())
-            room = self.room_of(tile)
+            room = self.map.room_of(tile)
             spans = (_middle(side, length) for side, length in zip(room, (height, width), strict=True))
             return len(rows) * plan.work(*spans) + _OVERHEAD * whole * passes
 
@@ -399,10 +302,10 @@ class Sweep:
         fast = Occluder(exact.model, exact.image, layer=exact.layer, bfloat16=True, recording=exact.recording)
         self.ways["bfloat16"] = fast
         count = min(max(LEAST_CHECKED, self.map.positions // 200), tolerance.checked)
-        race, room = self.race_of_ways(), self.room_of((_SIDE, _SIDE))
+        race, room = self.race_of_ways(), self.map.room_of((_SIDE, _SIDE))
         worst, total, changed = 0.0, 0.0, 0
         for number, batch in enumerate(self.sample(count), 1):
-            answers = race.run(self.boxes(*batch), self.map.filled, room)
+            answers = race.run(self.map.boxes(*batch), self.map.filled, room)
             right, rounded = (answers[name][0].double() for name in ("plain", "bfloat16"))
             difference = (right - rounded).abs()
             worst = max(worst, difference.max().item())
@@ -436,16 +339,16 @@ class Sweep:
             rows, columns = ((c + o).clamp(max=n - 1) for c, o, n in zip(corner, offsets, shape, strict=True))
             yield rows, columns
 
-    def result(self, way: Way, seconds: float) -> OcclusionMap:
+    def result(self, mode: Mode, seconds: float) -> OcclusionMap:
         """The map, finished or not."""
         before = self.map.error  # of what was known when the sweep began; then none of it is interpolated
         rounded = "bfloat16" in self.used
         rounding = max(before, self.rounding if rounded else 0)
-        if way != "adaptive":
-            way = "fast" if rounding or rounded else "exact"
+        if mode != "adaptive":
+            mode = "fast" if rounding or rounded else "exact"
         seconds += self.map.seconds
         note = "; ".join(self.notes)
-        return replace(self.map, way=way, note=note, error=self.error + rounding, seconds=seconds)
+        return replace(self.map, mode=mode, note=note, error=self.error + rounding, seconds=seconds)
 
 
 def _middle(length: int, whole: int) -> tuple[int, int]:

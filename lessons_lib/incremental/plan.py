@@ -25,10 +25,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lessons_lib.methods.activations import recording
-from lessons_lib.methods.occlusion import winograd
-from lessons_lib.methods.occlusion.winograd import Winograd, Workspace
-from lessons_lib.training import evaluating
+from lessons_lib.incremental import winograd
+from lessons_lib.incremental.winograd import Winograd, Workspace
+from lessons_lib.networks import evaluating, recording
 
 Span = tuple[int, int]  # first row (or column), and the one after the last
 Region = tuple[Span, Span]  # rows and columns
@@ -614,7 +613,7 @@ def make_plan(recording: Recording, image: Tensor, *, winograd: bool = False) ->
         recording: from :func:`record`.
         image: the picture, shape (C, H, W); its dtype and device are those the plan computes with.
         winograd: whether to compute 3×3 convolutions in Winograd's way
-            (:mod:`lessons_lib.methods.occlusion.winograd`), for which their filters are transformed first and kept.
+            (:mod:`lessons_lib.incremental.winograd`), for which their filters are transformed first and kept.
 
     Raises:
         CannotPlanError: for an operator it does not know, or a global one before the last feature map.

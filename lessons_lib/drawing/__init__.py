@@ -1,0 +1,1 @@
+"""The engine that draws Critters: shapes, a painter, and how each species looks."""
