@@ -1,4 +1,10 @@
 """The library behind the lessons: data, models, and one module for each way of looking inside a network.
 
-Imports run one way: widgets → plots → methods → recipes → training → models → data → course.
+Where to look: ``networks`` runs a network and looks inside it, ``statistics`` says what a sample says, ``training``
+stands on both; ``methods/X``, ``plots/X`` and ``widgets/X`` are the technique, the figures and the panel of a lesson.
+What no lesson teaches lies apart: ``incremental`` (fast occlusion), ``drawing`` (Critters), ``finetune`` (your own
+pictures, on the command line), ``recipes``, ``runner`` and ``comparison`` (the stored notebooks).
+
+Imports run one way: runner → finetune → widgets → plots → methods → incremental → recipes → training → networks →
+models → data → drawing → statistics, processes, course, comparison.
 """

@@ -20,8 +20,8 @@ from lessons_lib.data.pictures import Pictures, to_input
 from lessons_lib.models import checkpoints
 from lessons_lib.models.small_cnn import SmallCNN
 from lessons_lib.models.zfnet import SmallZFNet
-from lessons_lib.networks import seeded
-from lessons_lib.training import Run, Settings, accuracy, fit
+from lessons_lib.networks import accuracy, seeded
+from lessons_lib.training import Run, Settings, fit
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def _resnet18() -> nn.Module:
 
 
 # Of the ResNet-18: all phases, those with CutMix, and the epoch without it that ends each of these.
-_COMMON: dict[str, Any] = {"shift": 4, "label_smoothing": 0.1, "mixed_precision": True}
+_COMMON: dict[str, Any] = {"translate": 4, "label_smoothing": 0.1, "mixed_precision": True}
 _MIXED = _COMMON | {"weight_decay": 0.1, "cutmix": 0.5}
 _UNMIXED = _COMMON | {"epochs": 1, "learning_rate": 3e-4, "weight_decay": 0.1}
 
@@ -85,7 +85,7 @@ RECIPES = {
                 Settings(
                     epochs=20,
                     learning_rate=4e-3,
-                    shift=4,
+                    translate=4,
                     mixed_precision=True,
                     snapshots=(0, 1, 2, 5, 10, 20),
                 )
@@ -98,9 +98,9 @@ RECIPES = {
         load=cifar10.load,
         phases=(
             Phase(Settings(epochs=8, learning_rate=3e-3, **_COMMON), size=48),
-            Phase(Settings(epochs=8, learning_rate=2e-3, erase=8, **_COMMON), size=64),
-            Phase(Settings(epochs=5, learning_rate=1.5e-3, erase=8, **_COMMON), size=80),
-            Phase(Settings(epochs=7, learning_rate=2e-3, weight_decay=0.15, erase=8, **_COMMON), size=96),
+            Phase(Settings(epochs=8, learning_rate=2e-3, cutout=8, **_COMMON), size=64),
+            Phase(Settings(epochs=5, learning_rate=1.5e-3, cutout=8, **_COMMON), size=80),
+            Phase(Settings(epochs=7, learning_rate=2e-3, weight_decay=0.15, cutout=8, **_COMMON), size=96),
             # The shipped weights differ a little from what this makes: phases 5, 7 and 9 went on from float16 weights,
             # and in phase 5 the first two epochs were the first of twelve and code of our own drew the rectangles.
             Phase(Settings(epochs=10, learning_rate=2e-3, warmup=0.12, seed=1, **_MIXED), size=80),
@@ -122,7 +122,7 @@ RECIPES = {
                     learning_rate=1.5e-3,
                     weight_decay=0.3,
                     filter_rms=0.1,
-                    shift=4,
+                    translate=4,
                     mixed_precision=True,
                     snapshots=(0, 1, 2, 4, 8, 12, 16),
                 ),

@@ -6,7 +6,7 @@ import contextlib
 import math
 import pickle
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 from lessons_lib.course import fast_bfloat16
 from lessons_lib.data.pictures import Pictures, to_input
 from lessons_lib.models.unfolded import unfolded
-from lessons_lib.networks import device_of, logits_of, memory_format, run, seeded
+from lessons_lib.networks import accuracy, device_of, evaluating, memory_format, seeded
 
 State = dict[str, Tensor]
 
@@ -39,8 +39,8 @@ class Settings:
         filter_rms: if given, convolution filters of a larger root mean square are scaled back to it after each
             step (Zeiler & Fergus, "Visualizing and Understanding Convolutional Networks", 2014, §3: 0.1).
         flip: whether pictures are mirrored at random.
-        shift: the most pixels that pictures are moved at random, both ways; edges are repeated.
-        erase: side in pixels of a square at a random place of each picture that is painted grey; its centre is
+        translate: the most pixels that pictures are moved at random, both ways; edges are repeated.
+        cutout: side in pixels of a square at a random place of each picture that is painted grey; its centre is
             anywhere, so part of it may lie outside (DeVries & Taylor, "Cutout", 2017). 0 paints none.
         cutmix: share of the batches in which a rectangle of each picture is pasted over with another's (Yun et al.,
             "CutMix", 2019); the loss then asks for both classes, each by its share of the area.
@@ -59,8 +59,8 @@ class Settings:
     weight_decay: float = 0.05
     filter_rms: float | None = None
     flip: bool = True
-    shift: int = 2
-    erase: int = 0
+    translate: int = 2
+    cutout: int = 0
     cutmix: float = 0.0
     label_smoothing: float = 0.0
     mixed_precision: bool = False
@@ -77,9 +77,9 @@ class Settings:
             raise ValueError(f"learning_rate must be above 0, not {self.learning_rate}")
         if self.filter_rms is not None and self.filter_rms <= 0:
             raise ValueError(f"filter_rms must be above 0, not {self.filter_rms}")
-        if self.erase < 0 or not 0 <= self.label_smoothing < 1:
+        if self.cutout < 0 or not 0 <= self.label_smoothing < 1:
             raise ValueError(
-                f"erase must be at least 0 and label_smoothing in 0–1, not {self.erase} and {self.label_smoothing}"
+                f"cutout must be at least 0 and label_smoothing in 0–1, not {self.cutout} and {self.label_smoothing}"
             )
         if not 0 <= self.cutmix <= 1:
             raise ValueError(f"cutmix must be in 0–1, not {self.cutmix}")
@@ -263,7 +263,7 @@ def _train_epoch(
     for index in (
         torch.randperm(len(labels))[: steps * settings.batch_size].to(device).split(settings.batch_size)
     ):
-        pictures = augment(images, index, settings.flip, settings.shift, settings.erase)
+        pictures = augment(images, index, settings.flip, settings.translate, settings.cutout)
         target = labels[index]
         # nothing is drawn where nothing is pasted, so that runs without it stay as they were
         if mix is not None and torch.rand(()) < settings.cutmix:
@@ -306,15 +306,15 @@ def limit_filters(model: nn.Module, rms: float) -> None:
             layer.weight *= (rms / norms.clamp(min=1e-12)).clamp(max=1)
 
 
-def augment(images: Tensor, index: Tensor, flip: bool, shift: int, erase: int = 0) -> Tensor:
+def augment(images: Tensor, index: Tensor, flip: bool, translate: int, cutout: int = 0) -> Tensor:
     """Pick pictures and move and mirror each at random, in one gather; then paint a square of each grey.
 
     Args:
         images: all pictures, shape (N, H, W, 3): channels last, so that a pixel is one piece of memory.
         index: positions of the pictures wanted, shape (B,).
         flip: whether to mirror each with probability ½.
-        shift: the most pixels to move by, in both directions; pixels from outside repeat the edge.
-        erase: side of the grey square, which may lie partly outside; 0 paints none.
+        translate: the most pixels to move by, in both directions; pixels from outside repeat the edge.
+        cutout: side of the grey square, which may lie partly outside; 0 paints none.
 
     Returns:
         The pictures, shape (B, 3, H, W), channels-last in memory.
@@ -322,15 +322,15 @@ def augment(images: Tensor, index: Tensor, flip: bool, shift: int, erase: int = 
     count, (height, width) = len(index), images.shape[1:3]
     rows = torch.arange(height).expand(count, height)
     columns = torch.arange(width).expand(count, width)
-    if shift:
-        rows = (rows + torch.randint(-shift, shift + 1, (count, 1))).clamp(0, height - 1)
-        columns = (columns + torch.randint(-shift, shift + 1, (count, 1))).clamp(0, width - 1)
+    if translate:
+        rows = (rows + torch.randint(-translate, translate + 1, (count, 1))).clamp(0, height - 1)
+        columns = (columns + torch.randint(-translate, translate + 1, (count, 1))).clamp(0, width - 1)
     if flip:
         columns = torch.where(torch.rand(count, 1) < 0.5, width - 1 - columns, columns)
     rows, columns = rows.to(images.device), columns.to(images.device)
     picked = images[index[:, None, None], rows[:, :, None], columns[:, None, :]]
-    if erase:
-        inside = _interval(count, height, erase)[:, :, None] & _interval(count, width, erase)[:, None, :]
+    if cutout:
+        inside = _interval(count, height, cutout)[:, :, None] & _interval(count, width, cutout)[:, None, :]
         picked[inside.to(images.device)] = _GREY
     return picked.permute(0, 3, 1, 2)
 
@@ -340,55 +340,6 @@ def _interval(count: int, length: int, side: int) -> Tensor:
     start = torch.randint(0, length, (count, 1)) - side // 2
     pixels = torch.arange(length)
     return (pixels >= start) & (pixels < start + side)
-
-
-@torch.no_grad()
-def predict(
-    model: nn.Module,
-    images: Tensor,
-    *,
-    transform: Callable[[Tensor], Tensor] = to_input,
-    batch_size: int = 64,
-) -> Tensor:
-    """Logits (N, classes), float32 on the CPU, of uint8 pictures (N, 3, H, W), in evaluation mode.
-
-    The network computes in the precision of its weights. The training flag of every module is put back as it was.
-
-    Raises:
-        TypeError: for a network that gives something else than a tensor.
-        ValueError: if there are no pictures, or the network gives something else than logits.
-    """
-    if not len(images):
-        raise ValueError("there are no pictures to predict")
-    device = device_of(model)
-    with evaluating(model):
-        batches = (transform(batch.to(device)) for batch in images.split(batch_size))
-        return torch.cat(
-            [
-                logits_of(run(model, batch.contiguous(memory_format=torch.channels_last))).float().cpu()
-                for batch in batches
-            ]
-        )
-
-
-def accuracy(
-    model: nn.Module, pictures: Pictures, *, transform: Callable[[Tensor], Tensor] = to_input
-) -> float:
-    """Share of ``pictures`` (0–1) whose highest logit is the right class."""
-    predicted = predict(model, pictures.images, transform=transform).argmax(1)
-    return (predicted == pictures.labels).float().mean().item()
-
-
-@contextlib.contextmanager
-def evaluating(model: nn.Module) -> Iterator[nn.Module]:
-    """Hold ``model`` in evaluation mode and give each module its own training flag back on any exit."""
-    flags = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield model
-    finally:
-        for module, training in flags:
-            module.training = training
 
 
 def _epoch_seed(seed: int, epoch: int) -> int:

@@ -26,19 +26,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lessons_lib import methods
+from lessons_lib import methods, networks
 from lessons_lib.course import seed_everything
-from lessons_lib.data.pictures import to_input
+from lessons_lib.data.pictures import Pictures, to_input
 from lessons_lib.methods import (
-    activations,
     cam,
     class_visualization,
     correspondence,
     deconvnet,
-    embeddings,
     evaluation,
     filters,
-    heads,
     invariance,
     occlusion,
     patches,
@@ -120,6 +117,11 @@ def _hooked(method: Callable[..., Any], g: Given) -> Tensor:
         return g.logits(model)
 
 
+def _evaluating(method: Callable[..., Any], g: Given) -> Tensor:
+    with method(g.model) as model:
+        return g.logits(model)
+
+
 def _differentiating(method: Callable[..., Any], g: Given) -> Tensor:
     pixels = g.on_device.clone().requires_grad_()
     with torch.no_grad(), method(g.model):
@@ -162,17 +164,33 @@ def _explains(method: Callable[..., Any], g: Given) -> Tensor:
 MAPS = torch.rand(6, SIDE, SIDE, generator=torch.Generator().manual_seed(8))
 
 CHECKS: dict[Callable[..., Any], Callable[[Callable[..., Any], Given], Any]] = {
-    activations.layer_names: lambda method, g: method(g.model),
-    activations.get_layer: lambda method, g: method(g.model, "conv2").weight,
-    activations.differentiating: _differentiating,
-    activations.hooked: _hooked,
-    activations.recording: _recording,
-    activations.capture: lambda method, g: method(g.model, g.inputs, LAYERS),
+    networks.layer_names: lambda method, g: method(g.model),
+    networks.get_layer: lambda method, g: method(g.model, "conv2").weight,
+    networks.differentiating: _differentiating,
+    networks.hooked: _hooked,
+    networks.recording: _recording,
+    networks.capture: lambda method, g: method(g.model, g.inputs, LAYERS),
+    networks.head_name: lambda method, g: method(g.model),
+    networks.noise: lambda method, g: method(g.model),
+    networks.first_parameter: lambda method, g: method(g.model),
+    networks.device_of: lambda method, g: method(g.model) == g.on_device.device,
+    networks.network_input: lambda method, g: g.model(method(g.model, g.inputs)),
+    networks.evaluating: _evaluating,
+    networks.run: lambda method, g: method(g.model, g.on_device),
+    networks.memory_format: lambda method, g: str(method(g.model, g.on_device)),
+    networks.uncompiled: lambda method, g: g.logits(method(g.model)),
+    networks.predict: lambda method, g: method(g.model, g.images),
+    networks.features: lambda method, g: method(g.model, g.images, LAYERS, pool=2),
+    networks.accuracy: lambda method, g: method(
+        g.model, Pictures(g.images, g.classes, tuple("0123456789"), "random numbers")
+    ),
     cam.with_cam_head: _with_cam_head,
     cam.find_head: lambda method, g: method(g.model, g.inputs),
     cam.class_activation_maps: lambda method, g: method(g.model, g.inputs),
     cam.grad_cam: lambda method, g: method(g.model, g.inputs, "relu4", g.classes),
-    class_visualization.ascend: lambda method, g: method(g.model, g.inputs, 3, steps=2, progress=False),
+    class_visualization.maximise_activation: lambda method, g: method(
+        g.model, g.inputs, 3, steps=2, progress=False
+    ),
     correspondence.feature_changes: lambda method, g: method(
         g.model, g.images, {"turned": g.images.flip(3)}, LAYERS
     ),
@@ -182,7 +200,6 @@ CHECKS: dict[Callable[..., Any], Callable[[Callable[..., Any], Given], Any]] = {
         g.model.conv1(g.on_device), g.model.conv1, (SIDE, SIDE)
     ),
     deconvnet.deconvnet: lambda method, g: method(g.model, g.inputs, "conv3", 5).pixels,
-    embeddings.features: lambda method, g: method(g.model, g.images, LAYERS),
     evaluation.gradient_map: _explains,
     evaluation.guided_backpropagation_map: _explains,
     evaluation.deconvnet_map: _explains,
@@ -195,7 +212,7 @@ CHECKS: dict[Callable[..., Any], Callable[[Callable[..., Any], Given], Any]] = {
     evaluation.deletion: lambda method, g: method(g.model, g.inputs, MAPS, g.classes, steps=4),
     evaluation.insertion: lambda method, g: method(g.model, g.inputs, MAPS, g.classes, steps=4),
     evaluation.randomised: _randomised,
-    evaluation.randomisation_check: lambda method, g: method(
+    evaluation.parameter_randomisation_test: lambda method, g: method(
         evaluation.grad_cam_map("relu4"), g.model, g.inputs[:2], g.classes[:2], ["linear", "conv4"]
     ),
     filters.weight_layers: lambda method, g: method(g.model),
@@ -208,41 +225,38 @@ CHECKS: dict[Callable[..., Any], Callable[[Callable[..., Any], Given], Any]] = {
     ),
     occlusion.Occluder: _occluder,
     patches.top_activations: lambda method, g: method(g.model, g.images, "relu3", 2),
-    receptive_field.fields: lambda method, g: method(g.model, SIDE, LAYERS),
-    receptive_field.influence: lambda method, g: method(g.model, g.inputs, "relu3", 1, 2),
+    receptive_field.receptive_fields: lambda method, g: method(g.model, SIDE, LAYERS),
+    receptive_field.effective_receptive_field: lambda method, g: method(g.model, g.inputs, "relu3", 1, 2),
     saliency.gradient: lambda method, g: method(g.model, g.inputs, "linear", g.start),
     saliency.guided_backpropagation: lambda method, g: method(g.model, g.inputs, "linear", g.start),
     transfer.Transfer: lambda method, g: g.logits(method(g.model, "linear", ["conv1"]).eval()),
     transfer.transfer: lambda method, g: g.logits(method(g.model, 2, g.inputs, freeze="relu2").eval()),
-    heads.head_name: lambda method, g: method(g.model),
-    heads.noise: lambda method, g: method(g.model),
     transfer.layers_up_to: lambda method, g: method(g.model, "relu2", g.inputs),
     transfer.discriminative: lambda method, g: method(
         g.tuned, ["conv3"], g.inputs, lowest=0.001, highest=0.01
     ),
     transfer.slower_body: lambda method, g: method(g.tuned, 0.01),
-    transfer.start_head: _start_head,
-    transfer.keep_head: _keep_head,
+    transfer.head_from_probe: _start_head,
+    transfer.head_from_classes: _keep_head,
     transfer.learnable: lambda method, g: method(g.tuned),
     transfer.with_old_head: lambda method, g: g.logits(method(g.tuned, g.model)),
-    transfer.frozen_features: lambda method, g: method(g.model, g.images, LAYERS),
 }
 """Each method, and how it is called; the method is handed over, so that a test can see that it is."""
 
 
 def given_a_network() -> Iterator[Callable[..., Any]]:
-    """Every public function and class of :mod:`lessons_lib.methods` that takes a network or a layer."""
-    for found in pkgutil.iter_modules(methods.__path__, f"{methods.__name__}."):
-        module = importlib.import_module(found.name)
+    """Every public function and class of the networks and the methods that takes a network or a layer."""
+    found = pkgutil.iter_modules(methods.__path__, f"{methods.__name__}.")
+    for module in (networks, *(importlib.import_module(part.name) for part in found)):
         # of a package public is what it says, of a module what is its own
-        names = module.__all__ if found.ispkg else [name for name in vars(module) if not name.startswith("_")]
+        names = getattr(module, "__all__", [name for name in vars(module) if not name.startswith("_")])
         for thing in (getattr(module, name) for name in names):
             # a dataclass is what a method gives
             if dataclasses.is_dataclass(thing) or not (inspect.isfunction(thing) or inspect.isclass(thing)):
                 continue
             asks = typing.get_type_hints(thing.__init__ if inspect.isclass(thing) else thing)
             asks.pop("return", None)
-            if thing.__module__.startswith(found.name) and any(
+            if thing.__module__.startswith(module.__name__) and any(
                 inspect.isclass(hint) and issubclass(hint, nn.Module) for hint in asks.values()
             ):
                 yield thing
@@ -333,7 +347,7 @@ class Row:
 def against_cpu(method: Callable[..., Any], found: Sequence[Tensor]) -> Row:
     """How far what a device gave is from what the CPU gives."""
     ours = reference(method)
-    name = f"{method.__module__.removeprefix('lessons_lib.methods.')}.{method.__qualname__}"
+    name = f"{method.__module__.removeprefix('lessons_lib.').removeprefix('methods.')}.{method.__qualname__}"
     if len(found) != len(ours.expected):
         return Row(name, math.inf, 0.0)
     rows = [

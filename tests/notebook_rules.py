@@ -37,6 +37,10 @@ TAGS = {
     "raises-exception",
 }
 LONGEST_CELL = 25
+IMPORT = re.compile(
+    r"^[ \t]*from (?P<place>lessons_lib[\w.]*) import (?P<names>\([^)]*\)|[^\n#]+)", re.MULTILINE
+)
+MOST_PLACES, MOST_NAMES = 3, 15
 
 # Lessons in the new form, which some rules bind. The set only grows; the lesson that completes it deletes it.
 NEW_FORM: frozenset[str] = frozenset({"00"})
@@ -269,6 +273,23 @@ def cell_length(notebook: NotebookNode, path: Path) -> Breaches:
         lines = len(cell.source.strip().splitlines())
         if lines > longest:
             yield position, f"{lines} lines of code; at most {longest}: move some into lessons_lib"
+
+
+@rule
+def few_imports(notebook: NotebookNode, path: Path) -> Breaches:
+    """A reader finds every name of the library in a line or two."""
+    places: dict[str, set[str]] = {}
+    for position, cell in code_cells(notebook):
+        for found in IMPORT.finditer(cell.source):
+            names = {name.strip() for name in found["names"].strip("()").split(",")} - {""}
+            places.setdefault(found["place"], set()).update(names)
+            if len(places) > MOST_PLACES or sum(map(len, places.values())) > MOST_NAMES:
+                yield (
+                    position,
+                    f"the library is imported from {', '.join(places)}: at most {MOST_PLACES} places and "
+                    f"{MOST_NAMES} names; take modules, such as networks and plots",
+                )
+                return
 
 
 @rule

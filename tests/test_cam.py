@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from torch import nn
 from torchvision import models
 
-from lessons_lib.methods.activations import capture
 from lessons_lib.methods.cam import (
     Evidence,
     Head,
@@ -21,6 +20,7 @@ from lessons_lib.methods.cam import (
     with_cam_head,
 )
 from lessons_lib.models.small_cnn import SmallCNN
+from lessons_lib.networks import capture
 
 
 def loud(model, linear):

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from lessons_lib.methods.activations import capture
 from lessons_lib.methods.cam import find_head
 from lessons_lib.models.chain_cnn import CHANNELS, CONVOLUTIONS, ChainCNN
+from lessons_lib.networks import capture
 
 CHAIN = (nn.Conv2d, nn.ReLU, nn.MaxPool2d, nn.AdaptiveAvgPool2d, nn.Flatten, nn.Linear)
 

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from torchvision import datasets
 
-from lessons_lib import training
+from lessons_lib import networks
 from lessons_lib.data import __main__ as command_line
 from lessons_lib.data import archives, cifar10
 from lessons_lib.data.archives import REGISTRY, Layout
@@ -331,7 +331,7 @@ def test_the_shipped_networks_are_as_good_as_they_say(real, name, count, within)
     recipe = RECIPES[name]
     network = checkpoints.restore(recipe.build(), name)
     pictures = cifar10.load("test").subset(slice(0, count))
-    measured = training.accuracy(network, pictures, transform=recipe.phases[-1].transform)
+    measured = networks.accuracy(network, pictures, transform=recipe.phases[-1].transform)
     assert measured == pytest.approx(checkpoints.test_accuracy(name), abs=within)
 
 

@@ -17,7 +17,6 @@ from lessons_lib.methods.class_visualization import (
     BLANKS,
     Fourier,
     Pixels,
-    ascend,
     blank,
     blur,
     clip,
@@ -26,6 +25,7 @@ from lessons_lib.methods.class_visualization import (
     l2,
     log_probability,
     logit,
+    maximise_activation,
     natural_colours,
     power_spectrum,
     probability,
@@ -54,7 +54,7 @@ def start(count=2, height=18, width=16):
 
 
 def climb(*arguments, **options):
-    return ascend(*arguments, progress=False, **options)
+    return maximise_activation(*arguments, progress=False, **options)
 
 
 # ---------------------------------------------------------------- the ascent

@@ -20,6 +20,8 @@ from lessons_lib.data.critters import (
     tied_background,
     write_pets,
 )
+from lessons_lib.drawing.painter import Scenes, _placed
+from lessons_lib.drawing.species import KINDS
 
 EVERYONE = SPECIES + COUSINS
 HEAD, LEFT, RIGHT, NOSE, EARS, GROUND = range(6)
@@ -217,8 +219,8 @@ def test_one_seed_shows_the_same_scenes_at_every_size():
 
 @pytest.mark.parametrize("species", EVERYONE)
 def test_most_of_every_head_stays_in_the_picture(species):
-    scenes = critters._Scenes.drawn(300, torch.Generator().manual_seed(0))
-    grid, _ = critters._placed(critters._KINDS[species], scenes, 64, 64)
+    scenes = Scenes.drawn(300, torch.Generator().manual_seed(0))
+    grid, _ = _placed(KINDS[species], scenes, 64, 64)
     x, y = (axis.expand(300, 64, 64) for axis in grid.whole)
     right, down = (x[:, :1, 1:2] - x[:, :1, :1]), (x[:, 1:2, :1] - x[:, :1, :1])
     pixel = (right * (y[:, 1:2, :1] - y[:, :1, :1]) - down * (y[:, :1, 1:2] - y[:, :1, :1])).flatten()

@@ -24,10 +24,10 @@ from lessons_lib.methods.deconvnet import (
     transposed_filter,
     unpool,
 )
-from lessons_lib.methods.receptive_field import fields
+from lessons_lib.methods.receptive_field import receptive_fields
 from lessons_lib.models.small_cnn import SmallCNN
 from lessons_lib.models.zfnet import SmallZFNet
-from tests.test_activations import hook_count
+from tests.test_hooks import hook_count
 
 
 def captum_projection(model, inputs, target):
@@ -356,7 +356,7 @@ def test_result_does_not_depend_on_the_batch():
 
 def test_a_projection_stays_in_the_receptive_field():
     net = SmallZFNet()
-    box = fields(net, 64, ["relu2"])["relu2"].box(7, 4)
+    box = receptive_fields(net, 64, ["relu2"])["relu2"].box(7, 4)
     pixels = deconvnet(net, torch.rand(1, 3, 64, 64) * 2 - 1, "relu2", 5, 7, 4).pixels
     inside = pixels[:, :, box.top : box.bottom, box.left : box.right]
     assert inside.count_nonzero() == pixels.count_nonzero() > 100

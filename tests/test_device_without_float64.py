@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from lessons_lib import networks
 from lessons_lib.methods import (
     activations,
     cam,
@@ -49,7 +50,7 @@ def trained(net, x):
 
 def changed(net, x):
     with evaluation.randomised(net, ["4"]):
-        return activations.capture(net, x, ["4"])["4"]
+        return networks.capture(net, x, ["4"])["4"]
 
 
 CLIMB = {
@@ -58,11 +59,11 @@ CLIMB = {
     "constraints": (class_visualization.blur(1.0, every=1), class_visualization.clip((0.5,) * 3, (0.2,) * 3)),
 }
 METHODS = {
-    "capture": lambda net, x: activations.capture(net, x, ["4"])["4"],
+    "capture": lambda net, x: networks.capture(net, x, ["4"])["4"],
     "gradient": lambda net, x: saliency.gradient(net, x, "4", start(net, x)),
     "guided": lambda net, x: saliency.guided_backpropagation(net, x, "4", start(net, x)),
-    "influence": lambda net, x: receptive_field.influence(net, x, "4", 1, 1),
-    "fields": lambda net, x: torch.tensor(receptive_field.fields(net, x[:1], ["4"])["4"].rows),
+    "influence": lambda net, x: receptive_field.effective_receptive_field(net, x, "4", 1, 1),
+    "fields": lambda net, x: torch.tensor(receptive_field.receptive_fields(net, x[:1], ["4"])["4"].rows),
     "grad_cam": lambda net, x: cam.grad_cam(net, x, "4", LABELS),
     "class_activation_maps": lambda net, x: cam.class_activation_maps(net, x).of(LABELS),
     "with_cam_head": lambda net, x: cam.with_cam_head(net[:4], 2, size=SIDE)(x).mean(),
@@ -72,11 +73,13 @@ METHODS = {
     "deletion": lambda net, x: evaluation.deletion(net, x, MAPS.to(x.device), LABELS, steps=4).probabilities,
     "insertion": lambda net, x: evaluation.insertion(net, x, MAPS, LABELS.to(x.device), steps=4).area,
     "randomised": changed,
-    "randomisation_check": lambda net, x: evaluation.randomisation_check(
+    "parameter_randomisation_test": lambda net, x: evaluation.parameter_randomisation_test(
         evaluation.gradient_map, net, x, 1, ["4"]
     ).similarity,
-    "ascend": lambda net, x: class_visualization.ascend(net, x, 1, steps=2, progress=False, **CLIMB).frames,
-    "ascend in waves": lambda net, x: class_visualization.ascend(
+    "ascend": lambda net, x: class_visualization.maximise_activation(
+        net, x, 1, steps=2, progress=False, **CLIMB
+    ).frames,
+    "ascend in waves": lambda net, x: class_visualization.maximise_activation(
         net, x, 1, steps=2, progress=False,
         parametrisation=class_visualization.Fourier(colours=torch.eye(3) + 0.1),
     ).frames,
@@ -84,7 +87,7 @@ METHODS = {
         net, BYTES, BYTES[:, None].expand(-1, 3, -1, -1, -1), [0, 1, 2], ["4"], [[0], [1]]
     ).relative("4"),
     "top_activations": lambda net, x: patches.top_activations(net, BYTES, "4", 2).values,
-    "features": lambda net, x: embeddings.features(net, BYTES, ["4"], pooled=True)["4"],
+    "features": lambda net, x: networks.features(net, BYTES, ["4"], pool=1)["4"],
     "feature_changes": lambda net, x: feature_changes(net, BYTES, {"a": BYTES.flip(2)}, ["4"])["4"]["a"],
     "filters": lambda net, x: filters.low_frequency_share(net[0].weight),
 }  # fmt: skip
@@ -93,7 +96,7 @@ MEASURES = {
     "localisation": lambda x: activations.localisation(x.abs()),
     "aliased": lambda x: deconvnet.aliased(x, 2),
     "agreement": lambda x: deconvnet.agreement(x, x * x),
-    "energy_inside": lambda x: evaluation.energy_inside(x[:, 0], MASKS.to(x.device)),
+    "relevance_mass_accuracy": lambda x: evaluation.relevance_mass_accuracy(x[:, 0], MASKS.to(x.device)),
     "pointing_game": lambda x: evaluation.pointing_game(x[:, 0], MASKS.to(x.device), tolerance=2),
     "rank_correlation": lambda x: evaluation.rank_correlation(x[:, 0], x[:, 1]),
     "structural_similarity": lambda x: evaluation.structural_similarity(x[:, 0], x[:, 1]),

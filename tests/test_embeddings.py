@@ -2,29 +2,19 @@
 
 import math
 
-import numpy as np
 import pytest
 import sklearn.manifold
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import spearmanr
-from torch import nn
 
-from lessons_lib.data.pictures import to_input
-from lessons_lib.methods.activations import capture
 from lessons_lib.methods.embeddings import (
-    agreement,
     class_contacts,
-    features,
     knn_accuracy,
     nearest,
     trustworthiness,
     tsne,
 )
-from lessons_lib.models.small_cnn import SmallCNN
-
-LAYERS = ("block2", "block5", "embedding")
 
 
 def noise(n, d, seed=0, dtype=torch.float32):
@@ -35,88 +25,6 @@ def blobs(count=4, size=40, d=60, apart=30.0):
     """Well separated groups of points, and which group each belongs to."""
     labels = torch.arange(count).repeat_interleave(size)
     return noise(count * size, d) + apart * noise(count, d, seed=1)[labels], labels
-
-
-@pytest.fixture
-def model():
-    """A network whose modules have mixed training flags and whose parameters have gradients."""
-    torch.manual_seed(0)
-    model = SmallCNN()
-    model(torch.randn(4, 3, 32, 32)).sum().backward()
-    model.block2.eval()
-    return model
-
-
-@pytest.fixture
-def images():
-    return torch.randint(
-        0, 256, (7, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
-    )
-
-
-# ---------------------------------------------------------------- features
-
-
-def test_features_are_the_flattened_activations(model, images):
-    maps = capture(model, to_input(images), LAYERS)
-    found = features(model, images, LAYERS, batch_size=3)
-    assert {name: tuple(points.shape) for name, points in found.items()} == {
-        "block2": (7, 64 * 16 * 16),
-        "block5": (7, 1024),
-        "embedding": (7, 64),
-    }
-    for name in LAYERS:
-        torch.testing.assert_close(found[name], maps[name].flatten(1), atol=1e-5, rtol=1e-4)
-
-
-def test_pooled_features_are_means_over_positions(model, images):
-    maps = capture(model, to_input(images), LAYERS)
-    found = features(model, images, LAYERS, pooled=True)
-    torch.testing.assert_close(found["block2"], maps["block2"].mean((2, 3)), atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(found["embedding"], maps["embedding"], atol=1e-5, rtol=1e-4)
-
-
-@pytest.mark.parametrize("pooled", [False, True])
-def test_features_do_not_depend_on_batch_size(model, images, pooled):
-    def double(batch):
-        return to_input(batch).double()
-
-    model.double()
-    one, all_at_once = (
-        features(model, images, LAYERS, pooled=pooled, transform=double, batch_size=size) for size in (1, 100)
-    )
-    for name in LAYERS:
-        torch.testing.assert_close(one[name], all_at_once[name], atol=1e-12, rtol=1e-10)
-
-
-def test_features_stream_and_leave_the_model_as_it_was(model, images):
-    sizes = []
-    handle = model.register_forward_pre_hook(lambda module, inputs: sizes.append(len(inputs[0])))
-    flags = [module.training for module in model.modules()]
-    gradients = [parameter.grad.clone() for parameter in model.parameters()]
-    features(model, images, ["block1"], batch_size=3)
-    handle.remove()
-    assert sizes == [3, 3, 1], "one pass, a batch at a time"
-    assert [module.training for module in model.modules()] == flags
-    assert all(torch.equal(p.grad, g) for p, g in zip(model.parameters(), gradients, strict=True))
-    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
-
-
-def test_hooks_are_gone_after_an_error(model, images):
-    flags = [module.training for module in model.modules()]
-    with torch.no_grad():
-        model.block3.conv.weight.fill_(torch.nan)
-    with pytest.raises(ValueError, match=r"'block5'.*NaN"):
-        features(model, images, ["block5"])
-    assert [module.training for module in model.modules()] == flags
-    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
-
-
-def test_tokens_are_kept_whole_but_not_averaged_since_which_side_holds_the_channels_cannot_be_told(images):
-    tokens = nn.Sequential(nn.Flatten(2))  # (N, 3, positions), but a transformer's are (N, positions, C)
-    torch.testing.assert_close(features(tokens, images, ["0"])["0"], to_input(images).flatten(1))
-    with pytest.raises(ValueError, match="not feature maps"):
-        features(tokens, images, ["0"], pooled=True)
 
 
 HALVES = (torch.float16, torch.bfloat16)
@@ -156,21 +64,6 @@ def test_points_of_any_precision_with_or_without_a_graph(dtype, graph):
     placed = tsne(points, perplexity=5, iterations=4)
     assert placed.shape == (40, 2)
     torch.testing.assert_close(placed, tsne(plain.float(), perplexity=5, iterations=4), rtol=1e-3, atol=1e-3)
-
-
-@pytest.mark.parametrize(
-    ("change", "error", "text"),
-    [
-        (lambda images: (images.float(), ["block1"]), TypeError, "uint8"),
-        (lambda images: (images[0], ["block1"]), ValueError, r"\(N, 3, H, W\)"),
-        (lambda images: (images[:0], ["block1"]), ValueError, "at least one"),
-        (lambda images: (images, []), ValueError, "at least one layer"),
-        (lambda images: (images, ["blok1"]), ValueError, "Did you mean 'block1'"),
-    ],
-)
-def test_features_refuse_bad_input(model, images, change, error, text):
-    with pytest.raises(error, match=text):
-        features(model, *change(images))
 
 
 # ---------------------------------------------------------------- t-SNE
@@ -368,60 +261,6 @@ def test_class_contacts_count_neighbours_by_class():
     contacts = class_contacts(points, labels, 6)
     torch.testing.assert_close(contacts, expected / expected.sum(1, keepdim=True))
     torch.testing.assert_close(contacts.sum(1), torch.ones(4, dtype=torch.float64))
-
-
-def test_agreement_is_spearmans_correlation_over_pairs():
-    a, b = noise(7, 7, dtype=torch.float64), noise(7, 7, seed=1, dtype=torch.float64)
-    rows, columns = np.triu_indices(7, 1)
-    expected = spearmanr(((a + a.T)[rows, columns]).numpy(), ((b + b.T)[rows, columns]).numpy())
-    found = agreement(a, b)
-    assert found.pairs == 21
-    assert found.correlation == pytest.approx(expected.statistic)
-    assert 0.05 < found.p_value <= 1
-
-
-def test_agreement_tells_order_from_chance():
-    table = noise(9, 9, dtype=torch.float64)
-    same = agreement(table, 3 * table**3 + torch.eye(9) * 100)  # any rising function, any diagonal
-    opposite = agreement(table + table.T, -table - table.T)
-    assert opposite.correlation == pytest.approx(-1)
-    assert opposite.p_value == 1
-    assert agreement(table + table.T, (table + table.T) ** 3).correlation == pytest.approx(1)
-    assert agreement(table + table.T, (table + table.T) ** 3).p_value == pytest.approx(1e-4, rel=0.5)
-    assert same.correlation > 0.5
-
-
-def test_agreement_p_value_is_the_share_of_all_orders():
-    """With four classes all 24 orders can be tried."""
-    from itertools import permutations
-
-    a, b = noise(4, 4, seed=3, dtype=torch.float64), noise(4, 4, seed=4, dtype=torch.float64)
-    rows, columns = np.triu_indices(4, 1)
-    first = (a + a.T).numpy()
-    second = (b + b.T).numpy()
-
-    def correlation(order):
-        moved = second[np.ix_(order, order)]
-        return spearmanr(first[rows, columns], moved[rows, columns]).statistic
-
-    found = correlation([0, 1, 2, 3])
-    share = np.mean([correlation(list(order)) >= found - 1e-12 for order in permutations(range(4))])
-    assert agreement(a, b).p_value == pytest.approx(share, abs=0.03)
-
-
-@pytest.mark.parametrize(
-    ("a", "b", "text"),
-    [
-        (torch.rand(5, 4), torch.rand(5, 4), "classes by classes"),
-        (torch.rand(5, 5), torch.rand(4, 4), "classes by classes"),
-        (torch.rand(3, 3), torch.rand(3, 3), "at least 4"),
-        (torch.full((5, 5), torch.nan), torch.rand(5, 5), "NaN"),
-        (torch.eye(5), torch.rand(5, 5), "equal"),
-    ],
-)
-def test_agreement_refuses_bad_tables(a, b, text):
-    with pytest.raises(ValueError, match=text):
-        agreement(a, b)
 
 
 @pytest.mark.parametrize("function", [knn_accuracy, class_contacts])

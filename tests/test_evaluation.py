@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
+import quantus
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
@@ -21,7 +22,6 @@ from lessons_lib.methods.evaluation import (
     deconvnet_map,
     deletion,
     edges,
-    energy_inside,
     explain,
     grad_cam_map,
     gradient_map,
@@ -29,11 +29,12 @@ from lessons_lib.methods.evaluation import (
     guided_backpropagation_map,
     insertion,
     occlusion_map,
+    parameter_randomisation_test,
     pointing_game,
-    randomisation_check,
     randomised,
     rank_correlation,
     ranking,
+    relevance_mass_accuracy,
     structural_similarity,
 )
 from lessons_lib.models.small_cnn import BLOCKS, SmallCNN
@@ -185,12 +186,12 @@ def test_explain_enlarges_and_refuses_what_is_no_map():
     ],
 )
 def test_closed_forms(values, expected):
-    assert energy_inside(values[None], LEFT).item() == pytest.approx(expected)
+    assert relevance_mass_accuracy(values[None], LEFT).item() == pytest.approx(expected)
 
 
 def test_a_small_map_is_enlarged_and_one_row_does_not_touch_another():
     maps = torch.stack([torch.ones(2, 2), torch.zeros(2, 2)])
-    values = energy_inside(maps, LEFT.expand(2, 8, 8))
+    values = relevance_mass_accuracy(maps, LEFT.expand(2, 8, 8))
     assert values[0].item() == pytest.approx(0.5)
     assert values[1].isnan()
 
@@ -237,7 +238,7 @@ def test_pointing_game_equals_the_definition(seed):
 
 
 def test_bad_maps_and_masks_are_refused():
-    for metric in (energy_inside, pointing_game):
+    for metric in (relevance_mass_accuracy, pointing_game):
         with pytest.raises(TypeError, match="bool"):
             metric(torch.ones(1, 8, 8), LEFT.float())
         with pytest.raises(ValueError, match="as many masks"):
@@ -274,7 +275,7 @@ def test_grids_hold_four_classes_and_know_where_each_is():
         grids(pictures, labels, 9, seed=3).pictures, grids(pictures, labels, 9, seed=3).pictures
     )
     flat = torch.ones(200, 8, 12)
-    assert energy_inside(flat, found.masks).numpy() == pytest.approx(0.25)
+    assert relevance_mass_accuracy(flat, found.masks).numpy() == pytest.approx(0.25)
     assert pointing_game(flat, found.masks).numpy() == pytest.approx(0.25)
     for arguments in ((pictures, labels % 3, 2), (pictures, labels, 0)):
         with pytest.raises(ValueError, match="four classes"):
@@ -339,8 +340,8 @@ def test_curves_have_their_closed_forms(values, deleted):
 def test_curves_equal_a_slow_re_implementation(steps):
     net, maps = network().eval(), torch.randn(3, 12, 12, generator=torch.Generator().manual_seed(1))
     fill = torch.linspace(-1, 1, 12, dtype=torch.float64)
-    deleted = deletion(net, PICTURES, maps, TARGETS, fill=fill, steps=steps)
-    inserted = insertion(net, PICTURES, maps, TARGETS, fill=fill, steps=steps)
+    deleted = deletion(net, PICTURES, maps, TARGETS, baseline=fill, steps=steps)
+    inserted = insertion(net, PICTURES, maps, TARGETS, baseline=fill, steps=steps)
     for i in range(3):
         order = np.argsort(-maps[i].numpy().ravel())
         expected = []
@@ -370,10 +371,6 @@ def test_curves_do_not_depend_on_the_batch():
 
 def test_marks_and_curves_equal_quantus():
     """Where it computes the same: without ties, for maps that are positive, and for pictures of one channel."""
-    quantus = pytest.importorskip(
-        "quantus",
-        reason="it would bring a second OpenCV; to compare: pip install --no-deps quantus cachetools",
-    )
     generator = torch.Generator().manual_seed(0)
     maps = torch.rand(5, 12, 12, generator=generator)
     masks = torch.rand(5, 12, 12, generator=generator) < 0.4
@@ -389,7 +386,7 @@ def test_marks_and_curves_equal_quantus():
     assert pointing_game(maps, masks).tolist() == [float(hit) for hit in pointing]
     assert 0 < sum(pointing) < 5
     mass = quantus.RelevanceMassAccuracy(**options)(**theirs)
-    assert energy_inside(maps, masks).numpy() == pytest.approx(np.array(mass))
+    assert relevance_mass_accuracy(maps, masks).numpy() == pytest.approx(np.array(mass))
     flipping = quantus.PixelFlipping(**options, features_in_step=6, perturb_baseline=0.0)(
         **theirs, softmax=True
     )
@@ -469,7 +466,7 @@ def test_layers_that_cannot_be_randomised_are_refused():
     with pytest.raises(ValueError, match="no reset_parameters"), randomised(net, ["4"]):
         pass
     with pytest.raises(ValueError, match="at least one"):
-        randomisation_check(edges, network(), PICTURES, TARGETS, [])
+        parameter_randomisation_test(edges, network(), PICTURES, TARGETS, [])
 
 
 def test_the_check_goes_from_the_top_down():
@@ -480,7 +477,7 @@ def test_the_check_goes_from_the_top_down():
         seen.append(changed_layers(before, weights_of(model)))
         return picture[0]
 
-    result = randomisation_check(watch, net, PICTURES[:1], TARGETS[:1])
+    result = parameter_randomisation_test(watch, net, PICTURES[:1], TARGETS[:1])
     assert result.layers == ("8", "4", "1", "0")
     # batch norm's new weights equal its old ones, which were never trained
     assert seen == [set(), {"8"}, {"8", "4"}, {"8", "4"}, {"8", "4", "0"}]
@@ -488,10 +485,10 @@ def test_the_check_goes_from_the_top_down():
 
 
 def test_an_explainer_that_ignores_the_network_never_changes_and_the_gradient_does():
-    ignorant = randomisation_check(edges, network(), PICTURES, TARGETS)
+    ignorant = parameter_randomisation_test(edges, network(), PICTURES, TARGETS)
     assert ignorant.rank_correlation.numpy() == pytest.approx(1)
     assert ignorant.similarity.numpy() == pytest.approx(1)
-    honest = randomisation_check(gradient_map, network(), PICTURES, TARGETS, ["8", "4", "0"])
+    honest = parameter_randomisation_test(gradient_map, network(), PICTURES, TARGETS, ["8", "4", "0"])
     assert honest.rank_correlation.shape == honest.similarity.shape == (3, 3)
     assert honest.rank_correlation[-1].abs().max() < 0.6
     assert honest.similarity[-1].max() < 0.8

@@ -12,12 +12,9 @@ from scipy import stats
 from torch import nn
 
 from lessons_lib.methods.filters import (
-    Interval,
     as_pictures,
-    compare,
     effective_filters,
     frequencies,
-    interval,
     low_frequency_share,
     noise_p_values,
     noise_share,
@@ -263,69 +260,6 @@ def test_p_values_by_enumeration():
 
 
 # ---------------------------------------------------------------- groups of filters
-
-
-def test_interval_agrees_with_the_normal_approximation():
-    values = noise(1, 1, 20).flatten() + 3
-    found = interval(values)
-    error = values.std().item() / 20
-    assert found.mean == pytest.approx(values.mean().item())
-    assert found.low == pytest.approx(found.mean - 1.96 * error, abs=0.2 * error)
-    assert found.high == pytest.approx(found.mean + 1.96 * error, abs=0.2 * error)
-    wider = interval(values, confidence=0.99)
-    assert wider.low < found.low < found.high < wider.high
-    assert interval(values) == found
-    assert str(Interval(0.5, -0.001, 0.751)) == "0.50 [0.00, 0.75]"
-
-
-def test_interval_leaves_out_silent_filters():
-    assert interval(torch.tensor([1.0, torch.nan, 1.0])) == Interval(1, 1, 1)
-
-
-def test_compare_enumerates_small_groups_exactly():
-    first, second = torch.tensor([3.0, 4.0, 5.0, torch.nan]), torch.tensor([1.0, 2.0, 0.0])
-    found = compare(first, second)
-    pooled = [3.0, 4.0, 5.0, 1.0, 2.0, 0.0]
-    divisions = [
-        sum(chosen) / 3 - (sum(pooled) - sum(chosen)) / 3 for chosen in itertools.combinations(pooled, 3)
-    ]
-    assert found.difference.mean == 3
-    assert found.p_value == pytest.approx(sum(abs(d) >= 3 for d in divisions) / len(divisions))
-    assert found.difference.low < 3 < found.difference.high
-
-
-def test_compare_agrees_with_welch_and_sees_no_difference_where_there_is_none():
-    first, second = noise(1, 1, 8).flatten(), noise(1, 1, 9, seed=1).flatten() + 0.3
-    found = compare(first, second)
-    assert found.p_value == pytest.approx(stats.ttest_ind(first, second, equal_var=False).pvalue, abs=0.03)
-    same = compare(first, first)
-    assert same.p_value > 0.9
-    assert same.difference.low < 0 < same.difference.high
-    assert compare(first, second) == found
-
-
-@pytest.mark.parametrize(
-    ("values", "text"),
-    [
-        (torch.zeros(3, 2), "one value for each filter"),
-        (torch.tensor([1.0]), "at least two filters"),
-        (torch.tensor([1.0, torch.nan, torch.nan]), "at least two filters"),
-    ],
-)
-def test_groups_that_say_nothing_are_refused(values, text):
-    with pytest.raises(ValueError, match=text):
-        interval(values)
-    for groups in ((values, torch.arange(5.0)), (torch.arange(5.0), values)):
-        with pytest.raises(ValueError, match=text):
-            compare(*groups)
-
-
-@pytest.mark.parametrize("confidence", [0, 1, 95])
-def test_confidence_is_a_share(confidence):
-    with pytest.raises(ValueError, match=r"such as 0\.95"):
-        interval(torch.arange(5.0), confidence=confidence)
-    with pytest.raises(ValueError, match=r"such as 0\.95"):
-        compare(torch.arange(5.0), torch.arange(5.0), confidence=confidence)
 
 
 # ---------------------------------------------------------------- two layers as one

@@ -9,18 +9,22 @@ from unittest.mock import Mock
 import pytest
 import torch
 
-from lessons_lib.methods import activations, evaluation, filters, heads, receptive_field, transfer
+from lessons_lib import networks
+from lessons_lib.methods import evaluation, filters, receptive_field, transfer
 from tests import gpu
 
 # what they give are names, sizes and counts, or maps that do not depend on the network
 ASKS_NO_WEIGHTS = {
-    activations.layer_names,
+    networks.layer_names,
+    networks.device_of,
+    networks.memory_format,
+    networks.accuracy,
     evaluation.centre_gaussian,
     evaluation.edges,
     filters.weight_layers,
-    receptive_field.fields,
-    heads.head_name,
-    heads.noise,
+    receptive_field.receptive_fields,
+    networks.head_name,
+    networks.noise,
     transfer.layers_up_to,
     transfer.learnable,
     gpu.cam.find_head,
@@ -101,12 +105,12 @@ def test_without_an_accelerator_it_says_so_in_a_line(
 def test_the_table_names_method_device_difference_bound_and_seconds(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ):
-    assert run(monkeypatch, gpu.CPU, filters.weights, activations.capture) == 0
+    assert run(monkeypatch, gpu.CPU, filters.weights, networks.capture) == 0
     head, *rows, last = capsys.readouterr().out.splitlines()
     assert head.split() == ["method", "device", "difference", "bound", "seconds"]
     assert [row.split()[:3] for row in rows] == [
         ["filters.weights", "cpu", "0.0e+00"],
-        ["activations.capture", "cpu", "0.0e+00"],
+        ["networks.hooks.capture", "cpu", "0.0e+00"],
     ]
     assert all(0 < float(row.split()[3]) < 1e-4 for row in rows)
     assert last == "2 of 2 methods agree with the CPU."
@@ -125,9 +129,9 @@ def test_a_method_that_fails_or_differs_is_named_and_the_table_goes_on(
         return real(method, g) if answer is None else answer
 
     monkeypatch.setattr(gpu, "results", results)
-    assert run(monkeypatch, gpu.CPU, activations.capture, filters.weights) == 1
+    assert run(monkeypatch, gpu.CPU, networks.capture, filters.weights) == 1
     _, broken, wrong, last = capsys.readouterr().out.splitlines()
-    assert "activations.capture: RuntimeError: no float64 here" in broken
+    assert "networks.hooks.capture: RuntimeError: no float64 here" in broken
     assert wrong.startswith("filters.weights")
     assert wrong.endswith("TOO MUCH")
     assert last == "0 of 2 methods agree with the CPU."

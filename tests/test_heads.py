@@ -6,17 +6,17 @@ from torch import nn
 from torchvision.models import alexnet, mobilenet_v3_small, squeezenet1_1, vit_b_16
 
 from lessons_lib.methods.cam import find_head
-from lessons_lib.methods.heads import head_name, noise
 from lessons_lib.methods.transfer import (
-    keep_head,
+    head_from_classes,
+    head_from_probe,
     learnable,
     slower_body,
-    start_head,
     transfer,
     with_old_head,
 )
 from lessons_lib.models.small_cnn import SmallCNN
 from lessons_lib.models.zfnet import SmallZFNet, ZFNet
+from lessons_lib.networks import head_name, noise
 
 INPUTS = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
@@ -45,8 +45,8 @@ def test_a_head_registered_before_another_linear_layer(hidden):
     body, head = slower_body(tuned, 1e-2)
     assert [tuple(p.shape) for p in head["params"]] == [(3, hidden), (3,)]
     assert len(body["params"]) == 4
-    start_head(tuned, [(INPUTS, torch.tensor([0, 1, 2, 1]))])
-    keep_head(tuned, model, [4, 0, 9])
+    head_from_probe(tuned, [(INPUTS, torch.tensor([0, 1, 2, 1]))])
+    head_from_classes(tuned, model, [4, 0, 9])
     with torch.no_grad():
         torch.testing.assert_close(tuned.eval()(INPUTS), model(INPUTS)[:, [4, 0, 9]])
         torch.testing.assert_close(with_old_head(tuned, model)(INPUTS), model(INPUTS))

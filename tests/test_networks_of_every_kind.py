@@ -18,11 +18,9 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from lessons_lib.methods.activations import capture
 from lessons_lib.methods.cam import class_activation_maps, find_head, grad_cam
-from lessons_lib.methods.class_visualization import ascend
+from lessons_lib.methods.class_visualization import maximise_activation
 from lessons_lib.methods.correspondence import feature_changes
-from lessons_lib.methods.embeddings import features
 from lessons_lib.methods.evaluation import (
     cam_map,
     deconvnet_map,
@@ -32,15 +30,16 @@ from lessons_lib.methods.evaluation import (
     gradient_map,
     guided_backpropagation_map,
     insertion,
-    randomisation_check,
+    parameter_randomisation_test,
     randomised,
     ranking,
 )
 from lessons_lib.methods.filters import weight_layers
 from lessons_lib.methods.invariance import measure_invariance
 from lessons_lib.methods.patches import top_activations
-from lessons_lib.methods.receptive_field import fields, influence
+from lessons_lib.methods.receptive_field import effective_receptive_field, receptive_fields
 from lessons_lib.methods.saliency import gradient, guided_backpropagation
+from lessons_lib.networks import capture, features
 
 SIDE = 10
 LAYERS = ("conv1", "norm", "conv2")
@@ -203,7 +202,7 @@ def check_all(model, net, twin, inputs, layer, *, activation, flatten):
     close(gradient(model, inputs, layer, start), slope(twin, inputs, layer, torch.sum))
     touched = slope(twin, inputs, layer, lambda maps: maps[:, :, 1, 2].sum()).double().abs().sum((0, 1))
     close(
-        influence(model, inputs, layer, 1, 2),
+        effective_receptive_field(model, inputs, layer, 1, 2),
         (touched / touched.sum()).to(inputs.dtype),
     )
     close(grad_cam(model, inputs, layer, target), cam_by_hand(twin, inputs, layer, target))
@@ -219,7 +218,7 @@ def check_all(model, net, twin, inputs, layer, *, activation, flatten):
     else:
         with pytest.raises(ValueError, match=r"all ReLU or ReLU6|no ReLU"):
             guided_backpropagation_map(model, inputs[0], target)
-    box = fields(model, inputs[:1], [layer])[layer].box(1, 2)
+    box = receptive_fields(model, inputs[:1], [layer])[layer].box(1, 2)
     touched[box.top : box.bottom, box.left : box.right] = 0
     assert not touched.any()
     if flatten in POOLED:
@@ -270,15 +269,15 @@ def test_under_inference_mode_and_with_inputs_in_a_graph():
             lambda x: capture(net, x, ["conv2"])["conv2"],
             lambda x: gradient(net, x, "conv2", torch.ones(2, 5, 3, 3)),
             lambda x: guided_backpropagation(net, x, "conv2", torch.ones(2, 5, 3, 3)),
-            lambda x: influence(net, x, "conv2", 1, 2),
+            lambda x: effective_receptive_field(net, x, "conv2", 1, 2),
             lambda x: grad_cam(net, x, "conv2", 1),
             lambda x: class_activation_maps(net, x).maps,
             lambda x: deletion(net, x, torch.rand(2, SIDE, SIDE), 1, steps=2).probabilities,
             lambda x: explain(gradient_map, net, x, 1),
             lambda x: explain(grad_cam_map("conv2"), net, x, 1),
             lambda x: explain(cam_map, net, x, 1),
-            lambda x: ascend(net, x, 1, steps=2, progress=False).frames,
-            lambda x: fields(net, x[:1], ["conv2"])["conv2"],
+            lambda x: maximise_activation(net, x, 1, steps=2, progress=False).frames,
+            lambda x: receptive_fields(net, x[:1], ["conv2"])["conv2"],
         ):
             torch.manual_seed(0)
             expected = method(pictures())
@@ -327,9 +326,9 @@ def test_a_layer_that_runs_twice_is_ambiguous_to_every_method():
     for method in (
         lambda: capture(net, inputs, ["conv"]),
         lambda: gradient(net, inputs, "conv", torch.ones(2, 3, SIDE, SIDE)),
-        lambda: influence(net, inputs, "conv", 1, 1),
+        lambda: effective_receptive_field(net, inputs, "conv", 1, 1),
         lambda: grad_cam(net, inputs, "conv", 1),
-        lambda: fields(net, SIDE, ["conv"]),
+        lambda: receptive_fields(net, SIDE, ["conv"]),
         lambda: top_activations(net, bytes_, "conv", 1),
         lambda: features(net, bytes_, ["conv"]),
         lambda: feature_changes(net, bytes_, {"a": bytes_}, ["conv"]),
@@ -363,14 +362,14 @@ ON_OUTPUTS = {
     "grad_cam": lambda net, x, _: grad_cam(net, x, "net.0", 1),
     "find_head": lambda net, x, _: find_head(net, x),
     "class_activation_maps": lambda net, x, _: class_activation_maps(net, x),
-    "ascend": lambda net, x, _: ascend(net, x, 1, steps=1, progress=False),
+    "maximise_activation": lambda net, x, _: maximise_activation(net, x, 1, steps=1, progress=False),
     "deletion": lambda net, x, _: deletion(net, x, x[:, 0], 1, steps=2),
     "insertion": lambda net, x, _: insertion(net, x, x[:, 0], 1, steps=2),
     "gradient_map": lambda net, x, _: gradient_map(net, x[0], 1),
     "guided_backpropagation_map": lambda net, x, _: guided_backpropagation_map(net, x[0], 1),
     "deconvnet_map": lambda net, x, _: deconvnet_map(net, x[0], 1),
     "cam_map": lambda net, x, _: cam_map(net, x[0], 1),
-    "randomisation_check": lambda net, x, _: randomisation_check(gradient_map, net, x, 1),
+    "parameter_randomisation_test": lambda net, x, _: parameter_randomisation_test(gradient_map, net, x, 1),
     "measure_invariance": lambda net, _, b: measure_invariance(
         net, b, b[:, None], [1.0], ["net.0"], [[0], [0]]
     ),
@@ -390,7 +389,7 @@ def test_a_container_as_output_is_refused_in_a_sentence(method, container):
     same(net, before)
 
 
-@pytest.mark.parametrize("method", ["ascend", "deletion", "insertion", "measure_invariance"])
+@pytest.mark.parametrize("method", ["maximise_activation", "deletion", "insertion", "measure_invariance"])
 def test_the_softmax_of_one_logit_is_refused_and_what_is_advised_is_the_sigmoid(method):
     one = Wrapped(lambda z: z[:, :1])
     inputs, bytes_ = pictures(dtype=torch.float32), torch.zeros(2, 3, SIDE, SIDE, dtype=torch.uint8)
@@ -411,7 +410,7 @@ def test_classes_of_every_kind(target):
     close(grad_cam(net, inputs, "net.0", target), grad_cam(net, inputs, "net.0", torch.tensor([1, 1])))
     plain = deletion(net, inputs, maps, torch.tensor([1, 1]), steps=2).probabilities
     close(deletion(net, inputs, maps, target, steps=2).probabilities, plain)
-    assert ascend(net, inputs, target, steps=1, progress=False).targets.tolist() == [1, 1]
+    assert maximise_activation(net, inputs, target, steps=1, progress=False).targets.tolist() == [1, 1]
     close(explain(gradient_map, net, inputs, target)[0], gradient_map(net, inputs[0], torch.tensor(1)))
 
 
@@ -431,9 +430,9 @@ def test_channels_last_maps_are_refused():
         inputs, bytes_ = torch.rand(2, 3, height, width), torch.zeros(2, 3, height, width, dtype=torch.uint8)
         for method in (
             lambda x=inputs: grad_cam(net, x, "norm", 1),
-            lambda x=inputs: influence(net, x, "norm", 1, 1),
+            lambda x=inputs: effective_receptive_field(net, x, "norm", 1, 1),
             lambda b=bytes_: top_activations(net, b, "norm", 1),
-            lambda b=bytes_: features(net, b, ["norm"], pooled=True),
+            lambda b=bytes_: features(net, b, ["norm"], pool=1),
         ):
             with pytest.raises(ValueError, match=r"channels last.*Permute"):
                 method()
@@ -464,7 +463,7 @@ def test_captum_agrees_on_grad_cam():
 def test_ascend_takes_the_step_of_plain_automatic_differentiation(activation):
     net, twin = pair(activation)
     before = state(net)
-    climbed = ascend(net, pictures(), 2, steps=1, rate=0.5, progress=False)
+    climbed = maximise_activation(net, pictures(), 2, steps=1, rate=0.5, progress=False)
     expected = pictures() + 0.5 * slope(twin, pictures(), "logits", lambda logits: logits[:, 2].sum())
     close(climbed.pictures, expected)
     close(climbed.probabilities[-1], twin(expected).detach().softmax(1)[:, 2])
@@ -490,7 +489,7 @@ def test_other_precisions_than_the_networks_are_refused_in_a_sentence():
         lambda: grad_cam(net, pictures(dtype=torch.float32), "conv1", 1),
         lambda: gradient_map(net, pictures(dtype=torch.float32)[0], 1),
         lambda: deletion(net, pictures(dtype=torch.float32), torch.rand(2, SIDE, SIDE), 1, steps=2),
-        lambda: ascend(net, pictures(dtype=torch.float32), 1, steps=1, progress=False),
+        lambda: maximise_activation(net, pictures(dtype=torch.float32), 1, steps=1, progress=False),
         lambda: top_activations(net, bytes_, "conv1", 1),
         lambda: features(net, bytes_, ["conv1"]),
         lambda: feature_changes(net, bytes_, {"a": bytes_}, ["conv1"]),

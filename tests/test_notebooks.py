@@ -164,6 +164,16 @@ BREACHES = {
     "home folder in a traceback": (show(7, TRACEBACK), "no-paths", 7),
     "home folder on Windows": (show(5, WINDOWS), "no-paths", 5),
     "long cell": (resource(5, "look()\n" * 26), "cell-length", 5),
+    "many places": (
+        resource(5, "".join(f"from lessons_lib.{place} import a\n" for place in "abcd")),
+        "few-imports",
+        5,
+    ),
+    "many names": (
+        resource(5, f"from lessons_lib.a import (\n    {', '.join(f'name{i}' for i in range(16))},\n)"),
+        "few-imports",
+        5,
+    ),
     "dead link": (resource(4, "## 1 · Look\n\n[there](05_gone.ipynb)"), "links", 4),
     "dead picture": (resource(4, '## 1 · Look\n\n<img src="gone%20too.png">'), "links", 4),
     "no way on": (resource(10, "## Recap\n\n## References"), "next-lesson", 10),

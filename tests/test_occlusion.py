@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import nn
 
-from lessons_lib.methods.occlusion import Occluder, filling, occlude
+from lessons_lib.methods.occlusion import Occluder, baseline_picture, occlude
 from lessons_lib.methods.occlusion import adaptive as adaptive_module
 from lessons_lib.methods.occlusion import occluder as occluder_module
 from lessons_lib.methods.occlusion import sweep as sweep_module
-from lessons_lib.methods.occlusion.sweep import starts
+from lessons_lib.methods.occlusion.request import starts
 from lessons_lib.methods.occlusion.ways import Race
 from lessons_lib.models.small_cnn import SmallCNN
-from tests.test_activations import hook_count
+from tests.test_hooks import hook_count
 
 
 def scrambled(model, image):
@@ -110,10 +110,17 @@ def test_exact_is_the_naive_loop(build, size, patch, stride, placement, dtype):
     image = picture(*size, dtype)
     model = scrambled(build(), image)
     targets = (3, 7)
-    filled = filling(image, "grey", patch, black=-1, white=0.5)
+    filled = baseline_picture(image, "grey", patch, black=-1, white=0.5)
     expected = naive(model, image, patch, stride, filled, placement)
     result = occlude(
-        model, image, targets, patch=patch, stride=stride, fill=filled, placement=placement, progress=False
+        model,
+        image,
+        targets,
+        patch=patch,
+        stride=stride,
+        baseline=filled,
+        placement=placement,
+        progress=False,
     )
     assert result.note == "incremental", "this network must be within the plan's reach"
     assert expected.std(dim=(1, 2)).max() > 1e-3, "a flat map would prove nothing"
@@ -126,18 +133,18 @@ def test_exact_is_the_naive_loop(build, size, patch, stride, placement, dtype):
     assert clear.double().mean() > 0.9
     assert result.kept == (result.predicted == result.clean_class).sum()
     assert result.complete
-    assert (result.way, result.error) == ("exact", 0)
+    assert (result.mode, result.error) == ("exact", 0)
 
 
 @pytest.mark.parametrize("fill", ["zero", "black", "grey", "mean", "blur", 0.3, "colour", "picture"])
-def test_every_fill(small, fill):
+def test_every_baseline(small, fill):
     image = picture(32, 32)
     if fill == "colour":
         fill = torch.tensor([0.1, 0.2, 0.3])
     elif fill == "picture":
         fill = image.flip(1)
-    expected = naive(small, image, 12, 8, filling(image, fill, 12))
-    result = occlude(small, image, 0, patch=12, stride=8, fill=fill, progress=False)
+    expected = naive(small, image, 12, 8, baseline_picture(image, fill, 12))
+    result = occlude(small, image, 0, patch=12, stride=8, baseline=fill, progress=False)
     assert (result.probabilities[0] - expected[0]).abs().max() < 1e-6
 
 
@@ -145,7 +152,7 @@ def test_fillings_are_what_their_names_say():
     image = picture(20, 24)
     black, white = torch.tensor([-2.0, -1.8, -1.6]), torch.tensor([2.0, 2.2, 2.4])
     kinds = {
-        name: filling(image, name, 8, black=black, white=white)
+        name: baseline_picture(image, name, 8, black=black, white=white)
         for name in ("zero", "black", "grey", "mean", "blur")
     }
     assert all(filled.shape == image.shape and filled.dtype == image.dtype for filled in kinds.values())
@@ -156,7 +163,7 @@ def test_fillings_are_what_their_names_say():
     assert kinds["blur"].std() < 0.2 * image.std()
     assert torch.allclose(kinds["blur"].mean(), image.mean(), atol=0.1)
     flat = torch.full((3, 9, 9), 0.7)
-    assert torch.allclose(filling(flat, "blur", 4), flat)
+    assert torch.allclose(baseline_picture(flat, "blur", 4), flat)
 
 
 def captums(model, image, patch, stride, target):
@@ -288,7 +295,7 @@ def test_leaves_no_trace():
     weights = [t.clone() for t in model.state_dict().values()]
     copy = image.clone()
     occlude(model, image, 0, patch=8, stride=8, layer="block3", progress=False)
-    occlude(model, image, 0, patch=8, stride=8, way="adaptive", progress=False)
+    occlude(model, image, 0, patch=8, stride=8, mode="adaptive", progress=False)
     assert all(torch.equal(a, p.grad) for a, p in zip(before[0], model.parameters(), strict=True))
     assert [m.training for m in model.modules()] == before[1]
     assert all(torch.equal(a, b) for a, b in zip(weights, model.state_dict().values(), strict=True))
@@ -326,10 +333,10 @@ def test_interrupt_and_go_on(small, monkeypatch, way, calls, capsys):
     image, options = picture(32, 32).float(), {"patch": 8, "stride": 2, "layer": "block2", "progress": False}
     model = copy.deepcopy(small).float()
     rigged(monkeypatch, "bfloat16")
-    whole = occlude(model, image, (1, 2), way=way, **options)
+    whole = occlude(model, image, (1, 2), mode=way, **options)
     with monkeypatch.context() as patched:
         interrupted_after(calls, patched)
-        part = occlude(model, image, (1, 2), way=way, **options)
+        part = occlude(model, image, (1, 2), mode=way, **options)
     done = int(part.computed.sum())
     assert 0 < done < part.positions
     assert f"Interrupted after {done} of {part.positions} positions" in capsys.readouterr().out
@@ -341,9 +348,9 @@ def test_interrupt_and_go_on(small, monkeypatch, way, calls, capsys):
         part.attribution()
     with monkeypatch.context() as patched:
         count = interrupted_after(10**9, patched)
-        rest = occlude(model, image, (1, 2), way=way, resume=part, **options)
+        rest = occlude(model, image, (1, 2), mode=way, resume=part, **options)
     assert rest.complete
-    assert (rest.way, whole.way) == (way, way)
+    assert (rest.mode, whole.mode) == (way, way)
     close = 1e-5 if way == "exact" else sweep_module.FAST.most  # other batches are rounded otherwise
     torch.testing.assert_close(rest.probabilities, whole.probabilities, atol=close, rtol=0)
     torch.testing.assert_close(
@@ -351,7 +358,7 @@ def test_interrupt_and_go_on(small, monkeypatch, way, calls, capsys):
     )
     assert count[0] > 0
     assert rest.seconds > part.seconds
-    assert occlude(model, image, (1, 2), way=way, resume=rest, **options) is rest
+    assert occlude(model, image, (1, 2), mode=way, resume=rest, **options) is rest
     assert not part.complete, "the unfinished map is not written into"
 
 
@@ -360,11 +367,11 @@ def test_what_was_rounded_stays_so_when_it_is_resumed_exactly(small, monkeypatch
     rigged(monkeypatch, "bfloat16")
     with monkeypatch.context() as patched:
         interrupted_after(22, patched)
-        part = occlude(model, image, 1, patch=8, stride=2, way="fast", progress=False)
-    assert part.way == "fast"
+        part = occlude(model, image, 1, patch=8, stride=2, mode="fast", progress=False)
+    assert part.mode == "fast"
     rest = occlude(model, image, 1, patch=8, stride=2, resume=part, progress=False)
     assert rest.complete
-    assert (rest.way, rest.error) == ("fast", part.error)
+    assert (rest.mode, rest.error) == ("fast", part.error)
 
 
 @pytest.fixture(scope="module")
@@ -379,7 +386,7 @@ def unfinished(small):
     [
         {"patch": 10},
         {"stride": 3},
-        {"fill": "blur"},
+        {"baseline": "blur"},
         {"targets": 2},
         {"image": picture(32, 32).flip(2)},
         {"layer": None},
@@ -437,10 +444,10 @@ def test_fast_is_close_and_says_how_close(resnet, monkeypatch):
     monkeypatch.setattr(sweep_module, "FAST", loose)
     image = picture(64, 64, torch.float32)
     exact = occlude(resnet, image, 4, patch=24, stride=8, progress=False)
-    fast = occlude(resnet, image, 4, patch=24, stride=8, way="fast", progress=False)
+    fast = occlude(resnet, image, 4, patch=24, stride=8, mode="fast", progress=False)
     off = (exact.probabilities - fast.probabilities).abs()
     assert 0 < off.max() < sweep_module.FAST.most
-    assert fast.way == "fast"
+    assert fast.mode == "fast"
     assert re.search(r"bfloat16: on 32 positions computed both ways \|Δp\| ≤ 0\.0\d+", fast.note)
     assert 0.2 < fast.error / off.mean() < 5
 
@@ -464,11 +471,11 @@ def test_fast_falls_back_and_says_so(small, monkeypatch, why, message):
         monkeypatch.setattr(sweep_module, "FAST", replace(sweep_module.FAST, most=1e-9))
     if why == "other classes":
         monkeypatch.setattr(sweep_module, "FAST", replace(sweep_module.FAST, classes=-0.1))
-    fast = occlude(model, image, 4, patch=8, stride=2, way="fast", progress=False)
+    fast = occlude(model, image, 4, patch=8, stride=2, mode="fast", progress=False)
     monkeypatch.setattr(Race, "fastest", lambda self, allowed: "plain")
     exact = occlude(model, image, 4, patch=8, stride=2, progress=False)
     torch.testing.assert_close(fast.probabilities, exact.probabilities, atol=1e-5, rtol=0)
-    assert (fast.way, fast.error) == ("exact", 0)
+    assert (fast.mode, fast.error) == ("exact", 0)
     assert re.search(message, fast.note), fast.note
 
 
@@ -501,12 +508,12 @@ def test_the_winner_computes_the_rest_and_changes_nothing(monkeypatch, winner, w
     ran = []
     run = Occluder.run
     monkeypatch.setattr(Occluder, "run", lambda self, *a: ran.append(self) or run(self, *a))
-    result = occlude(model, image, (0, 1), patch=12, stride=2, way=way, progress=False)
+    result = occlude(model, image, (0, 1), patch=12, stride=2, mode=way, progress=False)
     last = ran[-1]
     rounded = way == "fast" and winner == "bfloat16"
     assert (last.bfloat16, last.winograd) == (rounded, winner == "Winograd")
     assert last.plan.many
-    assert result.way == ("fast" if rounded else "exact")
+    assert result.mode == ("fast" if rounded else "exact")
     assert (result.error > 0) == rounded
     chosen = winner if rounded or winner != "bfloat16" else "plain"
     assert re.search(rf"{chosen}, the fastest here \(ms a patch, tried: plain", result.note), result.note
@@ -608,7 +615,7 @@ def test_adaptive_interpolates_what_is_smooth(monkeypatch):
     monkeypatch.setattr(sweep_module, "fast_bfloat16", lambda device: False)
     image = torch.ones(3, 96, 96)
     exact = occlude(Middle(96), image, 0, patch=24, progress=False)
-    result = occlude(Middle(96), image, 0, patch=24, way="adaptive", progress=False)
+    result = occlude(Middle(96), image, 0, patch=24, mode="adaptive", progress=False)
     off = (exact.probabilities - result.probabilities).abs()
     assert result.computed.sum() < 0.1 * result.positions
     assert off.mean() < 0.002
@@ -623,19 +630,19 @@ def test_adaptive_spends_its_positions_where_the_map_bends(monkeypatch):
     monkeypatch.setattr(adaptive_module, "TARGET", 0.0005)
     image = torch.zeros(3, 96, 96)
     image[:, 60:72, 60:72] = 40
-    result = occlude(Middle(96), image, 0, patch=16, way="adaptive", progress=False)
+    result = occlude(Middle(96), image, 0, patch=16, mode="adaptive", progress=False)
     near, far = result.computed[45:90, 45:90], result.computed[:45, :45]
     assert near.double().mean() > 2 * far.double().mean()
 
 
 def test_adaptive_on_a_flat_map_and_a_tiny_one(small, monkeypatch):
     monkeypatch.setattr(sweep_module, "fast_bfloat16", lambda device: False)
-    flat = occlude(Flat(), torch.rand(3, 40, 40), 1, patch=16, way="adaptive", progress=False)
+    flat = occlude(Flat(), torch.rand(3, 40, 40), 1, patch=16, mode="adaptive", progress=False)
     assert flat.error == 0
     assert flat.kept == flat.positions == 1600
     assert flat.computed.sum() < 300
     for stride in (8, 31, 32):
-        tiny = occlude(small, picture(32, 32), 0, patch=8, stride=stride, way="adaptive", progress=False)
+        tiny = occlude(small, picture(32, 32), 0, patch=8, stride=stride, mode="adaptive", progress=False)
         exact = occlude(small, picture(32, 32), 0, patch=8, stride=stride, progress=False)
         torch.testing.assert_close(tiny.probabilities, exact.probabilities, atol=1e-7, rtol=0)
 
@@ -651,9 +658,9 @@ def test_adaptive_on_a_flat_map_and_a_tiny_one(small, monkeypatch):
         ({"image": torch.zeros(1, 3, 32, 32).double()}, ValueError, r"\(C, H, W\)"),
         ({"image": torch.full((3, 32, 32), torch.nan).double()}, ValueError, "NaN"),
         ({"image": torch.full((3, 32, 32), -torch.inf).double()}, ValueError, "infinity"),
-        ({"fill": torch.nan}, ValueError, "filling holds NaN"),
-        ({"fill": torch.tensor([0, torch.inf, 0])}, ValueError, "filling holds NaN or infinity"),
-        ({"fill": [0.0, 0.0, 0.0]}, ValueError, "numbers and tensors"),
+        ({"baseline": torch.nan}, ValueError, "baseline holds NaN"),
+        ({"baseline": torch.tensor([0, torch.inf, 0])}, ValueError, "baseline holds NaN or infinity"),
+        ({"baseline": [0.0, 0.0, 0.0]}, ValueError, "numbers and tensors"),
         ({"targets": 10}, ValueError, "0–9"),
         ({"targets": -1}, ValueError, "0–9"),
         ({"targets": ()}, ValueError, "need one class"),
@@ -662,9 +669,9 @@ def test_adaptive_on_a_flat_map_and_a_tiny_one(small, monkeypatch):
         ({"patch": 0}, ValueError, "1–32"),
         ({"stride": 0}, ValueError, "stride"),
         ({"placement": "beside"}, ValueError, "centred, inside"),
-        ({"way": "slow"}, ValueError, "exact, fast, adaptive"),
-        ({"fill": "pink"}, ValueError, "zero, black, grey, mean, blur"),
-        ({"fill": torch.zeros(4)}, ValueError, r"\(3,\) or \(3, 32, 32\)"),
+        ({"mode": "slow"}, ValueError, "exact, fast, adaptive"),
+        ({"baseline": "pink"}, ValueError, "zero, black, grey, mean, blur"),
+        ({"baseline": torch.zeros(4)}, ValueError, r"\(3,\) or \(3, 32, 32\)"),
         ({"layer": "block9"}, ValueError, "block1"),
         ({"layer": "classifier"}, ValueError, "not feature maps"),
         ({"layer": "block1", "channels": (32,)}, ValueError, "0–31"),

@@ -15,8 +15,8 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
+from lessons_lib.incremental import plan as plan_module
 from lessons_lib.methods.occlusion import Occluder, occlude
-from lessons_lib.methods.occlusion import plan as plan_module
 from lessons_lib.methods.occlusion.occluder import weights_of
 from lessons_lib.models.small_cnn import SmallCNN
 from lessons_lib.widgets.occlusion import patched_view
@@ -118,7 +118,7 @@ def test_every_precision(dtype, inside):
     close = {torch.float64: 1e-7, torch.float32: 1e-5}.get(dtype, 4 * 4 * torch.finfo(dtype).eps)
     for fill in ("zero", "blur"):
         with torch.inference_mode() if inside else contextlib.nullcontext():
-            result = occlude(model, image, (0, 2), fill=fill, layer="body.2", **REQUEST)
+            result = occlude(model, image, (0, 2), baseline=fill, layer="body.2", **REQUEST)
         assert not result.filled.requires_grad
         assert result.probabilities.dtype == torch.float32
         if fill == "zero":
@@ -200,8 +200,8 @@ def test_every_kind_of_whole_number(target):
     assert result.targets == (2,)
     assert type(result.targets[0]) is int
     assert torch.equal(result.probabilities, occlude(model, image, 2, **REQUEST).probabilities)
-    filled = occlude(model, image, 2, fill=np.float32(0.5), **REQUEST)
-    assert torch.equal(filled.probabilities, occlude(model, image, 2, fill=0.5, **REQUEST).probabilities)
+    filled = occlude(model, image, 2, baseline=np.float32(0.5), **REQUEST)
+    assert torch.equal(filled.probabilities, occlude(model, image, 2, baseline=0.5, **REQUEST).probabilities)
 
 
 @pytest.mark.parametrize("layer", [None, "body.2"])

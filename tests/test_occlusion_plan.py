@@ -192,7 +192,7 @@ def test_refuses_and_runs_the_whole_network(what):
 
 def test_a_plan_that_is_wrong_is_noticed(monkeypatch):
     """Whatever escapes the rules is caught by comparing a few patches with the network itself."""
-    from lessons_lib.methods.occlusion import plan
+    from lessons_lib.incremental import plan
 
     torch.manual_seed(0)
     model, image = Odd(lambda model, x: x).double(), torch.randn(3, 16, 16, dtype=torch.float64)

@@ -13,7 +13,6 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lessons_lib.data.pictures import to_input
-from lessons_lib.methods.activations import capture
 from lessons_lib.methods.patches import (
     GREY,
     Dissection,
@@ -21,15 +20,16 @@ from lessons_lib.methods.patches import (
     crop,
     crops,
     dissect,
-    enlarge,
     levels,
     rotation,
     top_activations,
     unit_mask,
+    upsample_by_field,
 )
-from lessons_lib.methods.receptive_field import fields
+from lessons_lib.methods.receptive_field import receptive_fields
 from lessons_lib.models.small_cnn import BLOCKS, SmallCNN
-from tests.test_activations import hook_count
+from lessons_lib.networks import capture
+from tests.test_hooks import hook_count
 
 
 def some_pictures(count, size=32, seed=0):
@@ -228,7 +228,7 @@ def test_top_activations_refuse_bad_input(change, error, text):
 
 @pytest.fixture(scope="module")
 def layers():
-    return fields(SmallCNN(), 32, BLOCKS)
+    return receptive_fields(SmallCNN(), 32, BLOCKS)
 
 
 def test_a_crop_in_the_middle_is_the_field(layers):
@@ -250,7 +250,7 @@ def test_a_crop_at_the_border_is_grey_where_there_is_no_picture(layers):
 
 
 def test_a_field_larger_than_the_picture_greys_what_it_does_not_reach():
-    field = fields(nn.Sequential(nn.Conv2d(3, 1, 11, padding=10)), 9, ["0"])["0"]
+    field = receptive_fields(nn.Sequential(nn.Conv2d(3, 1, 11, padding=10)), 9, ["0"])["0"]
     image = some_pictures(1, 9)[0].clamp(max=100)
     corner = crop(image, field, 0, 18)  # sees the top right pixel only
     assert corner.shape == image.shape
@@ -299,9 +299,9 @@ def test_crops_refuse_bad_input(layers):
 
 def test_enlarging_puts_each_unit_at_the_centre_of_its_field():
     model = nn.Sequential(nn.ZeroPad2d((0, 2, 0, 2)), nn.Conv2d(3, 1, 5, stride=3))
-    field = fields(model, 20, ["1"])["1"]
+    field = receptive_fields(model, 20, ["1"])["1"]
     maps = torch.randn(2, 3, len(field.rows), len(field.columns))
-    large = enlarge(maps, field)
+    large = upsample_by_field(maps, field)
     assert large.shape == (2, 3, 20, 20)
     for row in range(maps.shape[2]):
         for column in range(maps.shape[3]):
@@ -316,14 +316,14 @@ def test_enlarging_puts_each_unit_at_the_centre_of_its_field():
 def test_enlarging_is_plain_resizing_where_padding_is_symmetric(layers):
     maps = torch.randn(2, 5, 8, 8)
     plain = F.interpolate(maps, size=(32, 32), mode="bilinear", align_corners=False)
-    torch.testing.assert_close(enlarge(maps, layers["block3"]), plain)
+    torch.testing.assert_close(upsample_by_field(maps, layers["block3"]), plain)
     with pytest.raises(ValueError, match="8×8 positions"):
-        enlarge(torch.randn(2, 5, 4, 4), layers["block3"])
+        upsample_by_field(torch.randn(2, 5, 4, 4), layers["block3"])
 
 
 def test_one_position_fills_the_picture():
-    field = fields(nn.Sequential(nn.AdaptiveAvgPool2d(1)), 6, ["0"])["0"]
-    assert (enlarge(torch.full((1, 1, 1, 1), 3.0), field) == 3).all()
+    field = receptive_fields(nn.Sequential(nn.AdaptiveAvgPool2d(1)), 6, ["0"])["0"]
+    assert (upsample_by_field(torch.full((1, 1, 1, 1), 3.0), field) == 3).all()
 
 
 @settings(max_examples=30, deadline=None)

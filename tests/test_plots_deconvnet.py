@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from lessons_lib.methods.deconvnet import keep, max_pool, project, trace
-from lessons_lib.methods.receptive_field import Box, fields
+from lessons_lib.methods.receptive_field import Box, receptive_fields
 from lessons_lib.plots import as_image
 from lessons_lib.plots.deconvnet import (
     as_pictures,
@@ -46,7 +46,7 @@ def way():
         image,
         way_up,
         project(way_up, keep(way_up.activations, channel)),
-        fields(net, 16, ["6"])["6"],
+        receptive_fields(net, 16, ["6"])["6"],
         channel,
     )
 
@@ -251,7 +251,7 @@ def test_inspected_without_poolings_and_of_a_silent_channel():
     image = pictures(1)[0]
     way_up = trace(net, image[None].float() / 255, "1")
     down = project(way_up, keep(way_up.activations, 1))
-    figure = inspected(image, way_up, down, fields(net, 8, ["1"])["1"], 1)
+    figure = inspected(image, way_up, down, receptive_fields(net, 8, ["1"])["1"], 1)
     assert len(figure.axes) == 5
     assert "silent on this picture" in figure.get_suptitle()
     assert (np.asarray(figure.axes[3].images[0].get_array()) == 128).all()
@@ -263,7 +263,7 @@ def test_inspected_where_the_pooling_comes_first():
     image = pictures(1)[0]
     way_up = trace(net, image[None].float() / 255, "1")
     down = project(way_up, keep(way_up.activations, 0))
-    figure = inspected(image, way_up, down, fields(net, 8, ["1"])["1"], 0)
+    figure = inspected(image, way_up, down, receptive_fields(net, 8, ["1"])["1"], 0)
     shown = np.asarray(figure.axes[5].images[0].get_array())
     assert any(np.array_equal(shown, way_up.inputs[0, colour]) for colour in range(3))
     drawn(figure)

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from lessons_lib.methods.evaluation import Curve, Randomisation, ranking
-from lessons_lib.methods.filters import Interval
 from lessons_lib.plots.evaluation import curves, randomisation, removal, scoreboard, side_by_side
+from lessons_lib.statistics import Interval
 from tests.figures import drawn
 
 pytestmark = pytest.mark.usefixtures("no_open_figures")

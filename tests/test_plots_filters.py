@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lessons_lib.methods.filters import Interval, low_frequency_share, spectrum
+from lessons_lib.methods.filters import low_frequency_share, spectrum
 from lessons_lib.plots.activations import mosaic
 from lessons_lib.plots.filters import (
     as_colours,
@@ -19,6 +19,7 @@ from lessons_lib.plots.filters import (
     smoothness_strips,
     waves,
 )
+from lessons_lib.statistics import Interval
 from tests.figures import drawn
 
 pytestmark = pytest.mark.usefixtures("no_open_figures")

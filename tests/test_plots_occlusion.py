@@ -53,7 +53,7 @@ def swept():
         computed=torch.rand(10, 12, generator=generator) < 0.5,
         clean_probabilities=torch.tensor([0.6, 0.4, *[0.0] * 10]),
         clean_activations=torch.tensor([11.0]),
-        way="exact",
+        mode="exact",
         note="",
         error=0.0,
         seconds=1.0,

@@ -1,26 +1,23 @@
 """Figures of patches show the right boxes, patches, marks and numbers."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
 from matplotlib.patches import Rectangle
-from scipy import stats
 from torch import nn
 
-from lessons_lib.methods.patches import Dissection, TopActivations, crops, unit_mask
-from lessons_lib.methods.receptive_field import Box, fields
+from lessons_lib.methods.patches import Dissection
+from lessons_lib.methods.receptive_field import Box, receptive_fields
 from lessons_lib.plots.patches import (
     basis,
     field_boxes,
     influences,
     marked_pictures,
-    mean_interval,
     part_table,
     patch_grids,
     patch_sheet,
-    unit_page,
 )
+from lessons_lib.statistics import t_interval
 from tests.figures import drawn
 
 pytestmark = pytest.mark.usefixtures("no_open_figures")
@@ -28,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("no_open_figures")
 PICTURES = torch.randint(
     0, 256, (12, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
 )
-FIELD = fields(nn.Sequential(nn.Conv2d(3, 4, 5, stride=2, padding=2)), 16, ["0"])["0"]
+FIELD = receptive_fields(nn.Sequential(nn.Conv2d(3, 4, 5, stride=2, padding=2)), 16, ["0"])["0"]
 
 
 def rectangles(axis):
@@ -126,36 +123,6 @@ def test_basis_draws_units_rotations_and_interval():
     assert [label.get_text() for label in axis.get_xticklabels()] == ["block3", "block4"]
     bars = [container for container in axis.containers if container.has_yerr]
     low, high = bars[0].lines[2][0].get_segments()[0][:, 1]
-    mean, half = mean_interval([3.0, 5.0, 4.0])
-    assert (low, high) == pytest.approx((mean - half, mean + half))
+    expected = t_interval([3.0, 5.0, 4.0])
+    assert (low, high) == pytest.approx((expected.low, expected.high))
     drawn(figure)
-
-
-def test_mean_interval_is_students():
-    values = [1.0, 4.0, 2.5, 3.0]
-    low, high = stats.t.interval(0.95, 3, loc=np.mean(values), scale=stats.sem(values))
-    mean, half = mean_interval(values)
-    assert (mean - half, mean + half) == pytest.approx((low, high))
-    with pytest.raises(ValueError, match="two measurements"):
-        mean_interval([1.0])
-
-
-def test_unit_page_shows_the_patches_and_the_marks_of_the_strongest_scenes():
-    generator = torch.Generator().manual_seed(1)
-    maps = torch.rand(12, 4, 8, 8, generator=generator)
-    maps[7, 2] += 1
-    index = torch.arange(9).expand(4, 9)
-    top = TopActivations(torch.rand(4, 9), index, index % 8, index % 8)
-    figure = unit_page((PICTURES, top, FIELD), (PICTURES, maps, FIELD), 2, 0.05, title="unit 2")
-    left, *scenes = figure.axes
-    assert np.array_equal(left.images[0].get_array(), patch_sheet(crops(PICTURES, top, 2, FIELD)))
-    assert len(scenes) == 8
-    marked = unit_mask(maps, FIELD, 2, 0.05)[7]
-    expected = torch.where(marked, PICTURES[7], PICTURES[7] // 4).permute(1, 2, 0)
-    assert np.array_equal(scenes[0].images[0].get_array(), expected)
-    assert figure.get_suptitle() == "unit 2"
-    drawn(figure)
-    for channel, quantile, text in ((4, 0.05, "0–3"), (0, 0.0, "between 0 and 1")):
-        with pytest.raises(ValueError, match=text):
-            unit_page((PICTURES, top, FIELD), (PICTURES, maps, FIELD), channel, quantile)
-    plt.close("all")

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from lessons_lib.methods.filters import Interval
-from lessons_lib.methods.transfer import ADVICE, LATE, STRATEGIES, TUNED, decide, judge, over_seeds
+from lessons_lib.methods.transfer import ADVICE, LATE, STRATEGIES, TUNED, decide, judge
 from lessons_lib.plots import transfer as figures
+from lessons_lib.statistics import Interval, t_interval
 from tests.figures import drawn
 
 pytestmark = pytest.mark.usefixtures("no_open_figures")
@@ -33,13 +33,13 @@ def test_layer_profiles_draw_each_probe_and_mark_the_best_layer():
         figures.layer_profiles({}, {})
 
 
-def test_curves_draw_means_over_seeds():
+def test_curves_draw_means_t_interval():
     figure = figures.curves(SCORES, {"similar": 0.2, "different": 0.1})
     assert [axis.get_title() for axis in figure.axes] == ["similar", "different"]
     for axis in figure.axes:
         for line, name in zip(axis.lines, STRATEGIES, strict=False):
             assert line.get_label() == name
-            expected = [over_seeds(values).mean for values in SCORES["similar"][name].values()]
+            expected = [t_interval(values).mean for values in SCORES["similar"][name].values()]
             assert line.get_ydata() == pytest.approx(expected)
             assert list(line.get_xdata()) == [5, 60]
         assert [label.get_text() for label in axis.get_xticklabels()] == ["5", "60"]

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from lessons_lib.methods.receptive_field import Box, fields, influence
+from lessons_lib.methods.receptive_field import Box, effective_receptive_field, receptive_fields
 from lessons_lib.models.small_cnn import BLOCKS, SmallCNN
-from tests.test_activations import hook_count
+from tests.test_hooks import hook_count
 
 
 def transparent(model):
@@ -57,7 +57,7 @@ def supports(model, size, layer, places):
 
 
 def assert_exact(model, size, layers):
-    found = fields(model, size, layers)
+    found = receptive_fields(model, size, layers)
     glass = transparent(model)
     for layer in layers:
         field = found[layer]
@@ -88,11 +88,11 @@ def test_alexnet():
     model = torchvision.models.alexnet()
     model.classifier = nn.Identity()
     # at 224 pixels the last map has 6×6 positions, so that the adaptive pooling changes nothing
-    found = fields(model, 224, layers)
+    found = receptive_fields(model, 224, layers)
     assert [found[name].size[0] for name in layers] == [11, 19, 67, 195, 195]
     assert_exact(model, (127, 150), layers[:-1])
     with pytest.raises(ValueError, match=r"'avgpool' is not known.*unequal size"):
-        fields(model, 280, ["avgpool"])
+        receptive_fields(model, 280, ["avgpool"])
 
 
 @pytest.mark.parametrize("inplace", [False, True])
@@ -103,7 +103,7 @@ def test_alexnet():
 )  # fmt: skip
 def test_an_activation_sees_what_it_is_given(activation: type[nn.Module], inplace: bool):
     model = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), activation(inplace=inplace))
-    assert fields(model, 16, ["1"])["1"] == fields(model[:1], 16, ["0"])["0"]
+    assert receptive_fields(model, 16, ["1"])["1"] == receptive_fields(model[:1], 16, ["0"])["0"]
 
 
 def test_efficientnet_lite0():
@@ -116,7 +116,7 @@ def test_efficientnet_lite0():
 
 
 def test_squeeze_and_excite_sees_the_whole_picture():
-    found = fields(timm.create_model("efficientnet_b0"), 64, ["blocks.0.0.bn1", "blocks.0"])
+    found = receptive_fields(timm.create_model("efficientnet_b0"), 64, ["blocks.0.0.bn1", "blocks.0"])
     assert found["blocks.0.0.bn1"].size == (7, 7), "3, and 2 strides of 2 more"
     field = found["blocks.0"]
     assert (field.size, field.stride, field.offset) == ((64, 64), (0, 0), (0, 0))
@@ -162,7 +162,7 @@ def test_every_unit_of_any_stack_of_layers(layers, height, width):
             shape = model(torch.zeros(1, 3, height, width)).shape
     except RuntimeError:
         return  # the picture is too small for these kernels
-    field = fields(model, (height, width), ["0"])["0"]
+    field = receptive_fields(model, (height, width), ["0"])["0"]
     places = [(row, column) for row in range(shape[2]) for column in range(shape[3])]
     for place, expected in zip(
         places, supports(transparent(model), (height, width), "0", places), strict=True
@@ -189,8 +189,10 @@ def test_one_position_that_is_broadcast_sees_its_field_everywhere():
         def forward(self, x):
             return x * x.amax((2, 3), keepdim=True)
 
-    assert fields(nn.Sequential(Gate()), 5, ["0"])["0"].box(4, 4) == Box(0, 0, 5, 5)
-    assert fields(nn.Sequential(nn.AdaptiveMaxPool2d(1)), 5, ["0"])["0"].box(0, 0) == Box(0, 0, 5, 5)
+    assert receptive_fields(nn.Sequential(Gate()), 5, ["0"])["0"].box(4, 4) == Box(0, 0, 5, 5)
+    assert receptive_fields(nn.Sequential(nn.AdaptiveMaxPool2d(1)), 5, ["0"])["0"].box(0, 0) == Box(
+        0, 0, 5, 5
+    )
 
 
 def test_branches_of_different_strides_are_refused():
@@ -199,7 +201,7 @@ def test_branches_of_different_strides_are_refused():
             return F.avg_pool2d(x, 2) + F.pad(x, (0, -4, 0, -4))
 
     with pytest.raises(ValueError, match="different strides"):
-        fields(nn.Sequential(Mixed()), 8, ["0"])
+        receptive_fields(nn.Sequential(Mixed()), 8, ["0"])
 
 
 @pytest.mark.parametrize(
@@ -215,13 +217,13 @@ def test_branches_of_different_strides_are_refused():
 )
 def test_layers_that_work_on_each_position_alone(layer):
     model = nn.Sequential(nn.Conv2d(3, 3, 3), layer, nn.Conv2d(3, 3, 3))
-    found = fields(model, 9, ["1", "2"])
+    found = receptive_fields(model, 9, ["1", "2"])
     assert (found["1"].size, found["2"].size) == ((3, 3), (5, 5))
 
 
 @pytest.mark.parametrize("layer", [nn.GroupNorm(1, 3), nn.BatchNorm2d(3, track_running_stats=False)])
 def test_statistics_of_the_picture_see_all_of_it(layer):
-    field = fields(nn.Sequential(layer), 7, ["0"])["0"]
+    field = receptive_fields(nn.Sequential(layer), 7, ["0"])["0"]
     assert field.box(2, 3) == Box(0, 0, 7, 7)
     assert field.size == (7, 7)
 
@@ -231,7 +233,7 @@ def test_cropping_and_padding_by_function():
         def forward(self, x):
             return F.pad(x, (2, 0, -1, 0))
 
-    field = fields(nn.Sequential(Shift()), 6, ["0"])["0"]
+    field = receptive_fields(nn.Sequential(Shift()), 6, ["0"])["0"]
     assert field.box(0, 2) == Box(1, 0, 2, 1)
     assert field.box(0, 0) == Box(1, 0, 2, 0), "a padded column sees nothing"
     assert field.box(0, 0).width == 0
@@ -249,7 +251,7 @@ class Functional(nn.Module):
 
 
 def test_functions_are_seen_too():
-    field = fields(Functional(nn.Identity()), 10, ["last"])["last"]
+    field = receptive_fields(Functional(nn.Identity()), 10, ["last"])["last"]
     assert (field.size, field.stride) == ((4, 4), (2, 2))
 
 
@@ -264,8 +266,10 @@ def test_functions_are_seen_too():
 )
 def test_what_it_cannot_follow_it_refuses_by_name(last, operation):
     with pytest.raises(ValueError, match=f"'last' is not known.*{operation}"):
-        fields(Functional(last), 10, ["last"])
-    assert fields(Functional(last), 10, ["conv"])["conv"].size == (3, 3), "what comes before is known"
+        receptive_fields(Functional(last), 10, ["last"])
+    assert receptive_fields(Functional(last), 10, ["conv"])["conv"].size == (3, 3), (
+        "what comes before is known"
+    )
 
 
 class SideBySide(nn.Module):
@@ -289,34 +293,34 @@ class Flat(nn.Module):
 )
 def test_more_that_is_refused(layer, text):
     with pytest.raises(ValueError, match=text):
-        fields(nn.Sequential(layer, nn.ReLU()), 8, ["1"])
+        receptive_fields(nn.Sequential(layer, nn.ReLU()), 8, ["1"])
 
 
 def test_a_layer_without_positions_or_without_the_picture_is_refused():
     with pytest.raises(ValueError, match=r"'classifier' gives shape \(1, 10\).*whole picture"):
-        fields(SmallCNN(), 32, ["classifier"])
+        receptive_fields(SmallCNN(), 32, ["classifier"])
 
     class Constant(nn.Module):
         def forward(self, x):
             return torch.ones(1, 3, 2, 2)
 
     with pytest.raises(ValueError, match="does not depend on the picture"):
-        fields(nn.Sequential(Constant()), 8, ["0"])
+        receptive_fields(nn.Sequential(Constant()), 8, ["0"])
 
 
 def test_bad_input():
     model = SmallCNN()
     with pytest.raises(ValueError, match="Did you mean 'block4'"):
-        fields(model, 32, ["blok4"])
+        receptive_fields(model, 32, ["blok4"])
     with pytest.raises(ValueError, match="at least one pixel, not 0×0"):
-        fields(model, 0, ["block1"])
+        receptive_fields(model, 0, ["block1"])
     with pytest.raises(ValueError, match="ran 2 times"):
-        fields(torchvision.models.resnet18(), 64, ["layer1.0.relu"])
+        receptive_fields(torchvision.models.resnet18(), 64, ["layer1.0.relu"])
     with pytest.raises(ValueError, match=r"\(1, channels, height, width\)"):
-        fields(model, torch.zeros(2, 3, 32, 32), ["block1"])
+        receptive_fields(model, torch.zeros(2, 3, 32, 32), ["block1"])
     with pytest.raises(TypeError, match="floating point"):
-        fields(model, torch.zeros(1, 3, 32, 32, dtype=torch.uint8), ["block1"])
-    field = fields(model, 32, ["block5"])["block5"]
+        receptive_fields(model, torch.zeros(1, 3, 32, 32, dtype=torch.uint8), ["block1"])
+    field = receptive_fields(model, 32, ["block5"])["block5"]
     for place in ((2, 0), (0, -1)):
         with pytest.raises(ValueError, match="2×2 positions"):
             field.box(*place)
@@ -333,23 +337,23 @@ def test_the_model_and_the_input_are_left_as_they_were():
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     gradients = [parameter.grad.clone() for parameter in model.parameters()]
     picture = torch.full((1, 3, 32, 32), -1.0)
-    fields(model, picture, BLOCKS)
+    receptive_fields(model, picture, BLOCKS)
     with pytest.raises(ValueError, match="no layer"):
-        fields(model, picture, ["block1", "block9"])
+        receptive_fields(model, picture, ["block1", "block9"])
     assert [module.training for module in model.modules()] == flags
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert all(torch.equal(p.grad, g) for p, g in zip(model.parameters(), gradients, strict=True))
     assert hook_count(model) == 0
     inplace = nn.Sequential(nn.ReLU(inplace=True))
-    fields(inplace, picture, ["0"])
+    receptive_fields(inplace, picture, ["0"])
     assert (picture == -1).all()
 
 
 def test_an_input_of_other_channels_and_precision():
     model = nn.Sequential(nn.Conv2d(1, 2, 5).half())
-    assert fields(model, torch.zeros(1, 1, 9, 9).half(), ["0"])["0"].size == (5, 5)
+    assert receptive_fields(model, torch.zeros(1, 1, 9, 9).half(), ["0"])["0"].size == (5, 5)
     model = nn.Sequential(nn.Conv2d(3, 2, 5).double())
-    assert fields(model, (9, 12), ["0"])["0"].columns[-1] == (7, 12)
+    assert receptive_fields(model, (9, 12), ["0"])["0"].columns[-1] == (7, 12)
 
 
 def test_influence_is_the_gradient_of_the_summed_channels():
@@ -360,9 +364,9 @@ def test_influence_is_the_gradient_of_the_summed_channels():
     expected = inputs.grad.abs().sum((0, 1))
     model.zero_grad(set_to_none=True)
     with torch.no_grad():
-        found = influence(model, inputs, "block3", 2, 5)
+        found = effective_receptive_field(model, inputs, "block3", 2, 5)
     torch.testing.assert_close(found, expected / expected.sum())
-    box = fields(model, 32, ["block3"])["block3"].box(2, 5)
+    box = receptive_fields(model, 32, ["block3"])["block3"].box(2, 5)
     assert found[box.top : box.bottom, box.left : box.right].sum() == pytest.approx(1)
     assert all(parameter.grad is None for parameter in model.parameters())
     assert hook_count(model) == 0
@@ -371,7 +375,7 @@ def test_influence_is_the_gradient_of_the_summed_channels():
 def test_influence_of_a_silent_unit_is_nothing():
     silent = nn.Sequential(nn.Conv2d(3, 2, 3), nn.ReLU())
     nn.init.constant_(silent[0].bias, -1e6)
-    assert (influence(silent, torch.zeros(1, 3, 5, 5), "1", 0, 0) == 0).all()
+    assert (effective_receptive_field(silent, torch.zeros(1, 3, 5, 5), "1", 0, 0) == 0).all()
 
 
 @pytest.mark.parametrize(
@@ -386,7 +390,7 @@ def test_influence_of_a_silent_unit_is_nothing():
 def test_influence_refuses_bad_input(change, error, text):
     arguments = {"inputs": torch.zeros(1, 3, 32, 32), "layer": "block3", "row": 0, "column": 0} | change
     with pytest.raises(error, match=text):
-        influence(SmallCNN(), **arguments)
+        effective_receptive_field(SmallCNN(), **arguments)
 
 
 class WritesInParts(nn.Module):
@@ -414,12 +418,12 @@ def _assign(x, y):
 )
 def test_a_map_whose_parts_were_written_into_is_refused(write):
     with pytest.raises(ValueError, match="written into in place"):
-        fields(WritesInParts(write), 12, ["last"])
+        receptive_fields(WritesInParts(write), 12, ["last"])
 
 
 @pytest.mark.parametrize("write", [lambda x, y: x.view(len(x), -1).relu_(), lambda x, y: x.add_(x)])
 def test_what_works_in_place_on_itself_sees_what_it_saw(write):
-    assert fields(WritesInParts(write), 12, ["last"])["last"].size == (3, 3)
+    assert receptive_fields(WritesInParts(write), 12, ["last"])["last"].size == (3, 3)
 
 
 def test_a_constant_of_the_map_s_shape_sees_nothing():
@@ -429,14 +433,14 @@ def test_a_constant_of_the_map_s_shape_sees_nothing():
             return self[1](torch.maximum(x, torch.zeros_like(x)) + x.new_ones(()))
 
     net = Clipped(nn.Conv2d(3, 2, 3), nn.Conv2d(2, 2, 1))
-    assert fields(net, 12, ["1"])["1"].size == (3, 3)
+    assert receptive_fields(net, 12, ["1"])["1"].size == (3, 3)
 
 
 def test_influence_is_that_of_the_layer_whatever_works_in_place_after_it():
     net = nn.Sequential(nn.Conv2d(3, 1, 3, bias=False), nn.ReLU(inplace=True))
     nn.init.constant_(net[0].weight, -1.0)
     with torch.inference_mode():
-        found = influence(net, torch.ones(1, 3, 8, 8), "0", 2, 2)
+        found = effective_receptive_field(net, torch.ones(1, 3, 8, 8), "0", 2, 2)
     expected = torch.zeros(8, 8)
     expected[2:5, 2:5] = 1 / 9
     torch.testing.assert_close(found, expected)

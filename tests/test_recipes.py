@@ -9,8 +9,9 @@ from torch import nn
 from lessons_lib import course, recipes
 from lessons_lib.data.pictures import Pictures
 from lessons_lib.models import checkpoints
+from lessons_lib.networks import accuracy
 from lessons_lib.recipes import Recipe
-from lessons_lib.training import Epoch, Run, Settings, accuracy
+from lessons_lib.training import Epoch, Run, Settings
 
 
 def pictures(split):

@@ -14,20 +14,19 @@ import torch
 from torch import Tensor, nn
 
 from lessons_lib import training
+from lessons_lib.data.marks import save_marks
 from lessons_lib.data.pictures import Pictures
 from lessons_lib.methods import cam, correspondence, evaluation, saliency
-from lessons_lib.methods.activations import capture
-from lessons_lib.methods.class_visualization import ascend
+from lessons_lib.methods.class_visualization import maximise_activation
 from lessons_lib.methods.deconvnet import deconvnet
-from lessons_lib.methods.embeddings import features
-from lessons_lib.methods.heads import head_name
 from lessons_lib.methods.invariance import measure_invariance
 from lessons_lib.methods.occlusion import occlude
 from lessons_lib.methods.patches import top_activations
-from lessons_lib.methods.receptive_field import fields, influence
-from lessons_lib.methods.transfer import frozen_features, layers_up_to
+from lessons_lib.methods.receptive_field import effective_receptive_field, receptive_fields
+from lessons_lib.methods.transfer import layers_up_to
 from lessons_lib.models.small_cnn import SmallCNN
-from lessons_lib.training import Settings, fit, predict
+from lessons_lib.networks import capture, features, head_name, predict
+from lessons_lib.training import Settings, fit
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 INPUTS = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
@@ -105,10 +104,9 @@ FORWARD: dict[str, Callable[[nn.Module], Any]] = {
     "capture": lambda model: capture(model, INPUTS, ["block1", "block4"], batch_size=2),
     "predict": lambda model: predict(model, IMAGES, batch_size=2),
     "features": lambda model: features(model, IMAGES, ["block4"], batch_size=2),
-    "frozen_features": lambda model: frozen_features(model, IMAGES, ["block4"], batch_size=2),
     "top_activations": lambda model: top_activations(model, IMAGES, "block4", 1, batch_size=2),
-    "fields": lambda model: fields(model, 32, ["block4"]),
-    "influence": lambda model: influence(model, INPUTS[:1], "block4", 1, 1),
+    "fields": lambda model: receptive_fields(model, 32, ["block4"]),
+    "influence": lambda model: effective_receptive_field(model, INPUTS[:1], "block4", 1, 1),
     "layers_up_to": lambda model: layers_up_to(model, "block4", INPUTS),
     "head_name": head_name,
     "find_head": lambda model: cam.find_head(model, INPUTS),
@@ -117,13 +115,13 @@ FORWARD: dict[str, Callable[[nn.Module], Any]] = {
     "guided": lambda model: saliency.guided_backpropagation(model, INPUTS, "classifier", torch.ones(4, 10)),
     "deconvnet": lambda model: deconvnet(model, INPUTS, "block5", 0),
     "occlude": lambda model: occlude(model, INPUTS[0], 0, patch=16, stride=8, progress=False),
-    "ascend": lambda model: ascend(model, INPUTS, CLASSES, steps=3, frames=2, progress=False),
+    "ascend": lambda model: maximise_activation(model, INPUTS, CLASSES, steps=3, frames=2, progress=False),
     "feature_changes": change,
     "measure_invariance": drift,
     "deletion": lambda model: evaluation.deletion(
         model, INPUTS, INPUTS[:, 0], CLASSES, steps=2, batch_size=4
     ),
-    "randomisation": lambda model: evaluation.randomisation_check(
+    "randomisation": lambda model: evaluation.parameter_randomisation_test(
         evaluation.grad_cam_map("block4"), model, INPUTS[:1], CLASSES[:1], ["classifier", "block5"]
     ),
 }
@@ -203,7 +201,7 @@ def test_a_training_stopped_while_it_saves_keeps_the_epoch_before(
 
 def test_marks_stopped_while_they_are_written_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     file = tmp_path / "marks.json"
-    correspondence.save_marks(file, {"cat": {"nose": (0.5, 0.5)}})
+    save_marks(file, {"cat": {"nose": (0.5, 0.5)}})
 
     def write(path: Path, text: str, **_: Any) -> None:
         path.write_bytes(text[:5].encode())
@@ -212,5 +210,5 @@ def test_marks_stopped_while_they_are_written_stay(tmp_path: Path, monkeypatch: 
     with monkeypatch.context() as patched:
         patched.setattr(Path, "write_text", write)
         with pytest.raises(KeyboardInterrupt):
-            correspondence.save_marks(file, {"dog": {"nose": (0.1, 0.1)}})
+            save_marks(file, {"dog": {"nose": (0.1, 0.1)}})
     assert list(json.loads(file.read_text(encoding="utf-8"))) == ["cat"]

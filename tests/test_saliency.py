@@ -9,7 +9,7 @@ from torch import nn
 
 from lessons_lib.methods.deconvnet import keep, project, trace
 from lessons_lib.methods.saliency import gradient, guided_backpropagation
-from tests.test_activations import hook_count
+from tests.test_hooks import hook_count
 
 PICTURES = torch.randn(3, 3, 13, 11, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from lessons_lib.methods.activations import capture
 from lessons_lib.models.small_cnn import BLOCKS, CHANNELS, SmallCNN
+from lessons_lib.networks import capture
 
 
 def test_every_block_has_its_size():

@@ -12,16 +12,8 @@ from lessons_lib import training
 from lessons_lib.data.pictures import Pictures, to_input
 from lessons_lib.models.small_cnn import SmallCNN
 from lessons_lib.models.unfolded import UnfoldedConv2d
-from lessons_lib.training import (
-    Run,
-    Settings,
-    accuracy,
-    augment,
-    evaluating,
-    fit,
-    limit_filters,
-    predict,
-)
+from lessons_lib.networks import accuracy, evaluating, predict
+from lessons_lib.training import Run, Settings, augment, fit, limit_filters
 
 
 def colours(n, seed=0):
@@ -41,7 +33,7 @@ def network(seed=0):
     )  # fmt: skip
 
 
-SETTINGS = Settings(epochs=3, batch_size=16, shift=1, snapshots=(0, 2, 3))
+SETTINGS = Settings(epochs=3, batch_size=16, translate=1, snapshots=(0, 2, 3))
 
 
 def train(model, settings=SETTINGS, **more):
@@ -80,7 +72,7 @@ def test_it_repeats_and_leaves_the_callers_generator_alone():
     train(b)
     assert same_weights(a.state_dict(), b.state_dict())
     c = network()
-    train(c, Settings(epochs=3, batch_size=16, shift=1, seed=1))
+    train(c, Settings(epochs=3, batch_size=16, translate=1, seed=1))
     assert not same_weights(a.state_dict(), c.state_dict())
 
 
@@ -256,7 +248,7 @@ def test_a_loss_that_is_not_finite_stops_with_advice():
         ({"epochs": 1, "batch_size": 1}, "batch norm"),
         ({"epochs": 1, "learning_rate": 0}, "above 0"),
         ({"epochs": 1, "filter_rms": 0}, "filter_rms must be above 0"),
-        ({"epochs": 1, "erase": -1}, "erase must be at least 0"),
+        ({"epochs": 1, "cutout": -1}, "cutout must be at least 0"),
         ({"epochs": 1, "cutmix": 1.5}, "cutmix must be in 0–1"),
         ({"epochs": 1, "label_smoothing": 1.0}, "label_smoothing in 0–1"),
         ({"epochs": 1, "snapshots": (0, 2)}, "0–1"),
@@ -293,7 +285,7 @@ def test_without_test_pictures_nothing_is_tested_and_the_same_is_learned():
 def test_augment_without_anything_only_picks():
     images = torch.randint(0, 256, (5, 6, 7, 3), dtype=torch.uint8)
     index = torch.tensor([3, 0])
-    picked = augment(images, index, flip=False, shift=0)
+    picked = augment(images, index, flip=False, translate=0)
     assert torch.equal(picked, images[index].permute(0, 3, 1, 2))
     assert picked.is_contiguous(memory_format=torch.channels_last)
 
@@ -304,7 +296,7 @@ def test_augment_moves_and_mirrors_and_repeats_the_edge():
     images = (10 * ramp[:, None] + ramp)[None, :, :, None].expand(1, 8, 8, 3).contiguous()
     seen = set()
     for _ in range(200):
-        (picture,) = augment(images, torch.tensor([0]), flip=True, shift=2)[:, 0].int()
+        (picture,) = augment(images, torch.tensor([0]), flip=True, translate=2)[:, 0].int()
         line = (picture % 10)[0]
         mirrored = bool(line[3] > line[4])
         line = line.flip(0) if mirrored else line
@@ -320,7 +312,7 @@ def test_augment_paints_a_grey_square_anywhere():
     torch.manual_seed(0)
     images = torch.zeros(400, 6, 9, 3, dtype=torch.uint8)
     before = images.clone()
-    painted = augment(images, torch.arange(400), flip=True, shift=2, erase=4)
+    painted = augment(images, torch.arange(400), flip=True, translate=2, cutout=4)
     assert torch.equal(images, before), "the caller's pictures are left as they were"
     assert set(painted.unique().tolist()) == {0, 128}
     grey = painted[:, 0] == 128

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import linalg, stats
+from scipy import linalg
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -30,25 +30,23 @@ from lessons_lib.methods.transfer import (
     decide,
     discriminative,
     frechet,
-    frozen_features,
-    head_name,
+    head_from_classes,
+    head_from_probe,
     judge,
-    keep_head,
     layers_up_to,
     learnable,
     learning_curves,
     mapped,
-    over_seeds,
     per_class,
     slower_body,
     sources,
-    start_head,
     strategies,
     transfer,
     with_old_head,
 )
 from lessons_lib.models.small_cnn import BLOCKS, SmallCNN
-from lessons_lib.training import Run, Settings, evaluating, fit, predict
+from lessons_lib.networks import evaluating, features, head_name, predict
+from lessons_lib.training import Run, Settings, fit
 
 INPUTS = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
@@ -260,34 +258,34 @@ def test_the_started_head_answers_like_the_probe(model, classes):
     pictures = colours(30)
     labels = pictures.labels % classes
     tuned = transfer(model, classes).train()
-    start_head(tuned, zip(to_input(pictures.images).split(7), labels.split(7), strict=True))
+    head_from_probe(tuned, zip(to_input(pictures.images).split(7), labels.split(7), strict=True))
     assert tuned.network.dropout.training, "training flags must be put back"
-    features = frozen_features(model, pictures.images, ["embedding"])["embedding"]
-    probe = Probe("softmax").fit(features, labels)
+    rows = features(model, pictures.images, ["embedding"])["embedding"]
+    probe = Probe("softmax").fit(rows, labels)
     with torch.no_grad(), evaluating(tuned):
         logits = tuned(to_input(pictures.images))
-    chances = torch.from_numpy(probe._classifier.predict_proba(probe._standard(features)))
+    chances = torch.from_numpy(probe._classifier.predict_proba(probe._standard(rows)))
     torch.testing.assert_close(logits.softmax(1).double(), chances, atol=1e-4, rtol=1e-3)
 
 
 def test_heads_that_cannot_be_started(model):
     with pytest.raises(ValueError, match="no pictures"):
-        start_head(transfer(model, 3), [])
+        head_from_probe(transfer(model, 3), [])
     with pytest.raises(ValueError, match="3 classes, but the labels only 2"):
-        start_head(transfer(model, 3), [(INPUTS, torch.tensor([0, 1, 0, 1]))])
+        head_from_probe(transfer(model, 3), [(INPUTS, torch.tensor([0, 1, 0, 1]))])
 
 
 def test_a_kept_head_answers_as_the_source_does_among_its_classes(model):
     model.eval()
     tuned = transfer(model, 3).eval()
-    keep_head(tuned, model, [7, 2, 5])
+    head_from_classes(tuned, model, [7, 2, 5])
     with torch.no_grad():
         torch.testing.assert_close(tuned(INPUTS), model(INPUTS)[:, [7, 2, 5]])
         tuned.network.classifier.weight.zero_()
     assert model.classifier.weight.abs().sum() > 0, "the source must be left as it is"
     for wrong, text in (([1, 2], "needs 3 different"), ([1, 2, 2], "needs 3 different"), ([1, 2, 10], "0–9")):
         with pytest.raises(ValueError, match=text):
-            keep_head(tuned, model, wrong)
+            head_from_classes(tuned, model, wrong)
 
 
 def test_the_old_head_on_the_tuned_body(model):
@@ -306,53 +304,6 @@ def test_the_old_head_on_the_tuned_body(model):
 
 
 # ---------------------------------------------------------------- probes
-
-
-def test_cached_features_are_the_layers_averaged_by_hand(model):
-    pictures = colours(7)
-    cached = frozen_features(model, pictures.images, ["block2", "embedding"], batch_size=3)
-    model.eval()
-    with torch.no_grad():
-        maps = model.block2(model.block1(to_input(pictures.images)))
-    quarters = [maps[:, :, r : r + 8, c : c + 8].mean((2, 3)) for r in (0, 8) for c in (0, 8)]
-    torch.testing.assert_close(cached["block2"], torch.stack(quarters, 2).flatten(1), atol=1e-5, rtol=1e-4)
-    assert cached["embedding"].shape == (7, 64)
-    assert frozen_features(model, pictures.images, ["block2"], grid=1)["block2"].shape == (7, 64)
-
-
-def test_cached_features_do_not_depend_on_batch_size(model):
-    model.double()
-
-    def double(images):
-        return to_input(images).double()
-
-    images = colours(7).images
-    one, seven = (
-        frozen_features(model, images, ["block5"], transform=double, batch_size=n)["block5"] for n in (1, 7)
-    )
-    torch.testing.assert_close(one, seven, atol=1e-12, rtol=1e-10)
-
-
-@pytest.mark.parametrize(
-    ("change", "error", "text"),
-    [
-        ({"images": torch.zeros(1, 3, 32, 32)}, TypeError, "uint8"),
-        ({"images": torch.zeros(0, 3, 32, 32, dtype=torch.uint8)}, ValueError, "at least one"),
-        ({"layers": []}, ValueError, "at least one layer"),
-        ({"grid": 0}, ValueError, "grid of 1"),
-        ({"layers": ["blok"]}, ValueError, "Did you mean"),
-        ({"transform": lambda images: to_input(images) * math.nan}, ValueError, "NaN"),
-    ],
-)
-def test_wrong_feature_requests(model, change, error, text):
-    with pytest.raises(error, match=text):
-        frozen_features(model, **({"images": colours(2).images, "layers": ["block1"]} | change))
-
-
-def test_features_of_a_layer_that_gives_neither_maps_nor_vectors():
-    odd = nn.Sequential(nn.Flatten(2), nn.Flatten(1))
-    with pytest.raises(ValueError, match="maps or vectors"):
-        frozen_features(odd, colours(2).images, ["0"])
 
 
 @pytest.mark.parametrize("kind", ["svm", "softmax"])
@@ -433,17 +384,17 @@ def test_too_few_pictures_of_a_class():
 
 def test_strategies_score_what_they_say(model):
     pool, test = colours(30), colours(12, seed=1)
-    features = [frozen_features(model, p.images, ["block1"])["block1"] for p in (pool, test)]
+    rows = [features(model, p.images, ["block1"], pool=2)["block1"] for p in (pool, test)]
     index = per_class(pool.labels, 4, 0)
-    probing = Probing(features[0], pool.labels, features[1], test.labels, "softmax")
-    expected = Probe("softmax").fit(features[0][index], pool.labels[index]).accuracy(features[1], test.labels)
+    probing = Probing(rows[0], pool.labels, rows[1], test.labels, "softmax")
+    expected = Probe("softmax").fit(rows[0][index], pool.labels[index]).accuracy(rows[1], test.labels)
     assert probing(index, 0) == expected
 
     asked = []
 
     def settings(count, seed):
         asked.append((count, seed))
-        return Settings(epochs=3, batch_size=4, learning_rate=0.01, flip=False, shift=0, seed=seed)
+        return Settings(epochs=3, batch_size=4, learning_rate=0.01, flip=False, translate=0, seed=seed)
 
     def build(pictures, seed):
         assert torch.equal(pictures.images, pool.images[index])
@@ -506,18 +457,6 @@ def test_an_interrupted_training_is_no_measurement(model, monkeypatch):
     training = Training(lambda n, s: model, lambda n, s: Settings(epochs=1), colours(12), colours(12))
     with pytest.raises(KeyboardInterrupt):
         training(torch.arange(12), 0)
-
-
-def test_intervals_are_students():
-    values = (0.8, 0.9, 0.85)
-    low, high = stats.t.interval(0.95, 2, loc=np.mean(values), scale=stats.sem(values))
-    found = over_seeds(values)
-    assert (found.mean, found.low, found.high) == pytest.approx((0.85, low, high))
-    for wrong in ((0.5,), (0.5, math.nan)):
-        with pytest.raises(ValueError, match="two values"):
-            over_seeds(wrong)
-    with pytest.raises(ValueError, match="confidence"):
-        over_seeds(values, confidence=1)
 
 
 def test_verdicts():
@@ -618,8 +557,8 @@ def test_a_source_can_be_probed_and_started_anew(name, capsys):
     source = sources.load(name, size=64)
     pictures = colours(3)
     inputs = source.transform(pictures.images)
-    features = frozen_features(source.model, pictures.images, source.layers, transform=source.transform)
-    assert list(features) == list(source.layers)
+    rows = features(source.model, pictures.images, source.layers, pool=2, transform=source.transform)
+    assert list(rows) == list(source.layers)
     assert source.middle in source.layers[1:-1]
     order = layers_up_to(source.model, head_name(source.model), inputs)
     places = [max(i for i, leaf in enumerate(order) if leaf.startswith(layer)) for layer in source.layers]

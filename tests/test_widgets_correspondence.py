@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lessons_lib.methods.correspondence import load_marks, save_marks
+from lessons_lib.data.marks import load_marks, save_marks
 from lessons_lib.plots.correspondence import marked, sign_patterns
 from lessons_lib.widgets.correspondence import mark_panel, sign_panel, sign_title
 from tests.figures import file_of, panel_png

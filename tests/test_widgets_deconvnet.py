@@ -6,7 +6,7 @@ from torch import nn
 
 from lessons_lib.data.pictures import to_input
 from lessons_lib.methods.deconvnet import keep, project, trace
-from lessons_lib.methods.receptive_field import fields
+from lessons_lib.methods.receptive_field import receptive_fields
 from lessons_lib.plots.deconvnet import inspected
 from lessons_lib.widgets.deconvnet import projection_panel
 from tests.figures import file_of, panel_png
@@ -30,7 +30,7 @@ def setting():
 def static(net, image, layer, channel):
     way_up = trace(net, to_input(image[None]), layer)
     down = project(way_up, keep(way_up.activations, channel))
-    return panel_png(inspected(image, way_up, down, fields(net, 16, [layer])[layer], channel))
+    return panel_png(inspected(image, way_up, down, receptive_fields(net, 16, [layer])[layer], channel))
 
 
 def test_projection_panel_draws_what_its_controls_say(setting):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lessons_lib.data.pictures import to_input, to_picture
-from lessons_lib.methods.occlusion import Occluder, filling
+from lessons_lib.methods.occlusion import Occluder, baseline_picture
 from lessons_lib.models.small_cnn import SmallCNN
 from lessons_lib.plots.occlusion import patched
 from lessons_lib.widgets.occlusion import occlusion_panel, patched_view
@@ -33,7 +33,7 @@ def expected(model, image, row, column, size, fill):
     covered = image.clone()
     top, left = row - size // 2, column - size // 2
     window = (slice(None), slice(max(0, top), max(0, top + size)), slice(max(0, left), max(0, left + size)))
-    covered[window] = filling(image, fill, max(size, 1))[window]
+    covered[window] = baseline_picture(image, fill, max(size, 1))[window]
     with torch.no_grad():
         probabilities, clean = model(torch.stack([covered, image])).softmax(1)
     return patched(to_picture(covered), probabilities, clean, CLASSES).data.encode()

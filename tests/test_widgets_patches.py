@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from lessons_lib.methods.patches import TopActivations
-from lessons_lib.methods.receptive_field import fields
+from lessons_lib.methods.receptive_field import receptive_fields
 from lessons_lib.plots.patches import unit_page
 from lessons_lib.widgets.patches import QUANTILES, unit_panel
 from tests.figures import file_of, panel_png
@@ -16,7 +16,7 @@ def browser():
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (9, 3, 16, 16), dtype=torch.uint8, generator=generator)
     model = nn.Sequential(nn.Conv2d(3, 6, 3, stride=2, padding=1), nn.Conv2d(6, 4, 3, stride=2, padding=1))
-    found = fields(model, 16, ["0", "1"])
+    found = receptive_fields(model, 16, ["0", "1"])
     index = torch.arange(4)
     patches = {
         name: (images, TopActivations(torch.rand(n, 4), *[index.expand(n, 4)] * 3), found[name])

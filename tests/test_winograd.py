@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from lessons_lib.incremental.winograd import Winograd, Workspace, matrices, provides
 from lessons_lib.methods.occlusion import Occluder
-from lessons_lib.methods.occlusion.winograd import Winograd, Workspace, matrices, provides
 from tests.test_occlusion import picture, resnet18, scrambled
 
 PAPER = [  # Bᵀ of F(4×4, 3×3), Lavin & Gray, section 4.3

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from lessons_lib.methods.activations import capture
 from lessons_lib.models.zfnet import CONVOLUTIONS, SmallZFNet, ZFNet
+from lessons_lib.networks import capture
 
 
 def shapes(model, size, layers):

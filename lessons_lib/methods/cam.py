@@ -17,26 +17,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lessons_lib.methods.activations import (
-    ForwardHook,
-    capture,
-    differentiating,
-    feature_maps,
-    get_layer,
-    hooked,
-    layer_names,
-    recording,
-)
-from lessons_lib.methods.heads import head_name
 from lessons_lib.networks import (
     Classes,
+    ForwardHook,
     at_least_float32,
+    capture,
     class_numbers,
+    differentiating,
+    evaluating,
+    feature_maps,
+    first_parameter,
+    get_layer,
+    head_name,
+    hooked,
+    layer_names,
     logits_of,
     network_input,
+    recording,
     uncompiled,
 )
-from lessons_lib.training import evaluating
 
 
 def cam_head(channels: int, classes: int) -> nn.Sequential:
@@ -75,7 +74,7 @@ def with_cam_head(body: nn.Module, classes: int, *, size: int = 224) -> nn.Seque
     Raises:
         ValueError: if the body's output is no feature map of two positions or more, with channels first.
     """
-    like = next(body.parameters(), torch.empty(0))
+    like = first_parameter(body)
     blank = torch.zeros(1, 3, size, size, dtype=like.dtype, device=like.device)
     with evaluating(body):
         features = body(blank)
@@ -107,7 +106,7 @@ def find_head(model: nn.Module, inputs: Tensor) -> Head:
     """Find the average pooling and the linear layer that a network ends in, by running it on one picture.
 
     Names and types of layers say little (pooling may be a function), so the numbers decide: the linear layer is
-    :func:`~lessons_lib.methods.heads.head_name`'s, and the features are the last maps whose averages are its input.
+    :func:`~lessons_lib.networks.head_name`'s, and the features are the last maps whose averages are its input.
 
     Args:
         model: a classifier; it is run in evaluation mode and left as it was.
@@ -269,7 +268,7 @@ def grad_cam(
 
     Raises:
         ValueError: for an unknown layer, one that gives no feature maps with channels first
-            (:func:`lessons_lib.methods.activations.feature_maps`) or that the logits do not depend on; for a class out
+            (:func:`lessons_lib.networks.feature_maps`) or that the logits do not depend on; for a class out
             of range, no inputs or NaN in them.
         TypeError: for inputs that are not floating point or not of the network's precision, a network whose output is
             not a tensor of logits, or classes that are not whole numbers.

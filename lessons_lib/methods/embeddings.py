@@ -2,85 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import numpy as np
 import torch
-from scipy.stats import rankdata
 from sklearn.decomposition import PCA
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
-from torch import Tensor, nn
+from torch import Tensor
 
-from lessons_lib.data.pictures import to_input
-from lessons_lib.methods.activations import feature_maps, recording
-from lessons_lib.networks import at_least_float32, device_of, network_input
+from lessons_lib.networks import at_least_float32
 
 Start = Literal["pca", "random"]
 
 DIMENSIONS = 50  # that t-SNE is given, as in its paper
 THREADED = 2000  # points from which on t-SNE computes in several threads
 _BLOCK = 500  # rows of the distance matrix held at a time
-
-
-@torch.no_grad()
-def features(
-    model: nn.Module,
-    images: Tensor,
-    layers: Sequence[str],
-    *,
-    pooled: bool = False,
-    transform: Callable[[Tensor], Tensor] = to_input,
-    batch_size: int = 250,
-) -> dict[str, Tensor]:
-    """What ``layers`` make of each picture, as one point a picture, in one pass over all of them.
-
-    Pictures are turned into the model's input batch by batch and feature maps into points at once, so beside the
-    points themselves memory holds one batch. The model runs in evaluation mode and is left as it was.
-
-    Args:
-        model: any module whose layers have names.
-        images: uint8, shape (N, 3, H, W).
-        layers: the names of the layers.
-        pooled: whether feature maps are averaged over their positions, C numbers a picture; else all their
-            positions are kept, C·h·w numbers. A layer without positions, (N, C), is kept as it is.
-        transform: turns a batch of uint8 pictures into the model's input.
-        batch_size: how many pictures to run at once; the result does not depend on it.
-
-    Returns:
-        Points by layer, on the CPU, shape (N, D).
-
-    Raises:
-        TypeError: if the pictures are not uint8, or ``transform`` gives another precision than the network's.
-        ValueError: for no pictures, another shape, no or an unknown layer, one that runs twice or not at all, one
-            whose output holds NaN or infinity, or one to be pooled that gives no feature maps with channels first.
-    """
-    if images.dtype != torch.uint8:
-        raise TypeError(
-            f"features expects uint8 pictures in 0–255, not {images.dtype}; see pictures.to_picture"
-        )
-    if images.ndim != 4 or not len(images):
-        raise ValueError(f"need pictures of shape (N, 3, H, W), at least one, not {tuple(images.shape)}")
-    if not layers:
-        raise ValueError("name at least one layer; layer_names(model) lists them")
-    device = device_of(model)
-    points: dict[str, Tensor] = {}
-    with recording(model, layers) as outputs:
-        for start in range(0, len(images), batch_size):
-            inputs = network_input(model, transform(images[start : start + batch_size].to(device)))
-            model(inputs)
-            for name in layers:
-                maps = outputs[name]
-                if pooled and maps.ndim != 2:
-                    maps = feature_maps(maps, name, inputs).flatten(2).mean(2)
-                rows = maps.flatten(1)
-                if not torch.isfinite(rows).all():
-                    raise ValueError(f"layer {name!r} gives NaN or infinity: its features cannot be compared")
-                if name not in points:
-                    points[name] = torch.empty(len(images), rows.shape[1], dtype=rows.dtype)
-                points[name][start : start + len(rows)] = rows.cpu()
-    return points
 
 
 def tsne(
@@ -265,66 +202,6 @@ def class_contacts(points: Tensor, labels: Tensor, k: int = 10) -> Tensor:
     pairs = labels[:, None] * len(sizes) + labels[nearest(points, k)]
     counts = torch.bincount(pairs.flatten(), minlength=len(sizes) ** 2).view(len(sizes), -1)
     return counts / (sizes[:, None] * k).double()
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """How far two tables of pairs of classes order the pairs alike.
-
-    Attributes:
-        correlation: Spearman's rank correlation over the pairs, −1 to 1.
-        p_value: share of permutations of the classes that agree as well or better (0–1).
-        pairs: how many pairs of classes there are.
-    """
-
-    correlation: float
-    p_value: float
-    pairs: int
-
-
-def agreement(a: Tensor, b: Tensor, *, permutations: int = 9999, seed: int = 0) -> Agreement:
-    """Whether two tables of classes by classes order the pairs of classes alike: Mantel's test on ranks.
-
-    Both directions of a pair are added, and the diagonal is left out. Pairs that share a class are not
-    independent, so an ordinary p-value would be too small: here classes are permuted, not pairs.
-
-    Args:
-        a: shape (classes, classes), such as contacts on a map.
-        b: the same shape, such as a confusion matrix.
-        permutations: how many random orders of the classes to compare with.
-        seed: decides them.
-
-    Raises:
-        ValueError: for tables of other shapes, with NaN or of under four classes, or where all pairs of one
-            table are equal, so that there is no order.
-
-    N. Mantel, "The detection of disease clustering and a generalized regression approach", Cancer Research 1967.
-    """
-    if a.ndim != 2 or a.shape[0] != a.shape[1] or a.shape != b.shape or len(a) < 4:
-        raise ValueError(
-            f"need two tables of classes by classes, at least 4, not {tuple(a.shape)} and {tuple(b.shape)}"
-        )
-    if torch.isnan(a).any() or torch.isnan(b).any():
-        raise ValueError("the tables hold NaN")
-    row, column = np.triu_indices(len(a), 1)
-    first, second = (_ranks((table + table.T).double().numpy()[row, column]) for table in (a, b))
-    if not first.any() or not second.any():
-        raise ValueError("all pairs of a table are equal, so they have no order to compare")
-    ranks = np.zeros(a.shape)
-    ranks[row, column] = ranks[column, row] = second
-    generator = np.random.default_rng(seed)
-    orders = generator.permuted(np.tile(np.arange(len(a)), (permutations, 1)), axis=1)
-    by_chance = ranks[orders[:, row], orders[:, column]] @ first
-    found = second @ first
-    as_good = int((by_chance >= found - 1e-12).sum())
-    return Agreement(float(found), (1 + as_good) / (1 + permutations), len(row))
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks with mean 0 and length 1, so that a dot product is a correlation; zeros where all are equal."""
-    ranks = rankdata(values)
-    ranks = ranks - ranks.mean()
-    return ranks / max(float(np.linalg.norm(ranks)), 1e-12)
 
 
 def _array(points: Tensor) -> np.ndarray:

@@ -2,26 +2,22 @@
 
 Two measures say whether a filter is smooth or noisy, and for each it is known exactly what white noise scores:
 :func:`low_frequency_share` and :func:`total_variation`. Both give one number for each filter, which
-:func:`interval`, :func:`compare` and :func:`noise_p_values` turn into statements about a layer.
+:func:`noise_p_values` and :mod:`lessons_lib.statistics` turn into statements about a layer.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy import fft, stats
+from scipy import fft
 from torch import Tensor, nn
 
-from lessons_lib.methods.activations import get_layer
-from lessons_lib.networks import uncompiled
+from lessons_lib.networks import get_layer, uncompiled
 
 CUTOFF = 0.25  # cycles per pixel: waves of four pixels and longer count as low
-_RESAMPLES = 4999
 
 
 def weight_layers(model: nn.Module) -> tuple[str, ...]:
@@ -249,95 +245,6 @@ def noise_p_values(
     return torch.where(observed.isnan(), torch.nan, as_high / (shufflings + 1))
 
 
-@dataclass(frozen=True)
-class Interval:
-    """A mean and the ends of its confidence interval."""
-
-    mean: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        """The mean with its interval, to two decimals."""
-        mean, low, high = (round(value, 2) + 0.0 for value in (self.mean, self.low, self.high))  # never −0.00
-        return f"{mean:.2f} [{low:.2f}, {high:.2f}]"
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Two groups of filters.
-
-    Attributes:
-        difference: the mean of the first minus that of the second, with its confidence interval.
-        p_value: how often a random division into two such groups differs at least as much, either way.
-    """
-
-    difference: Interval
-    p_value: float
-
-
-def interval(values: Tensor, *, confidence: float = 0.95, seed: int = 0) -> Interval:
-    """The mean of ``values`` and its bootstrap confidence interval (percentiles of resampled means).
-
-    It says how much the mean depends on *which filters* this network has; it does not say what another training
-    run would give.
-
-    Args:
-        values: one for each filter, shape (N,); NaN, the measure of filters that are zero, is left out.
-        confidence: above 0 and below 1.
-        seed: of the resampling.
-
-    Raises:
-        ValueError: if fewer than two values are left, or for another shape or confidence.
-
-    Source: B. Efron, "Bootstrap methods: another look at the jackknife" (Annals of Statistics 1979).
-    """
-    group = _group(values)
-    _check_confidence(confidence)
-    found = stats.bootstrap(
-        (group,),
-        np.mean,
-        n_resamples=_RESAMPLES,
-        confidence_level=confidence,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
-    return Interval(float(group.mean()), float(found.low), float(found.high))
-
-
-def compare(first: Tensor, second: Tensor, *, confidence: float = 0.95, seed: int = 0) -> Comparison:
-    """Do two groups of filters differ in a measure? Difference of means, bootstrap interval, permutation test.
-
-    Args:
-        first: a measure of each filter of one group, shape (N,); NaN is left out.
-        second: the same measure of the other group, shape (M,); NaN is left out.
-        confidence: of the interval, above 0 and below 1.
-        seed: of the resampling and of the permutations.
-
-    Raises:
-        ValueError: if a group has fewer than two values, or for another shape or confidence.
-    """
-    groups = (_group(first), _group(second))
-    _check_confidence(confidence)
-
-    def difference(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
-        return a.mean(axis=axis) - b.mean(axis=axis)
-
-    found = stats.bootstrap(
-        groups,
-        difference,
-        n_resamples=_RESAMPLES,
-        confidence_level=confidence,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
-    test = stats.permutation_test(
-        groups, difference, n_resamples=_RESAMPLES, vectorized=True, rng=np.random.default_rng(seed)
-    )
-    mean = float(groups[0].mean() - groups[1].mean())
-    return Comparison(Interval(mean, float(found.low), float(found.high)), float(test.pvalue))
-
-
 def effective_filters(
     first: Tensor, second: Tensor, *, stride: int = 1, pool: int = 1, pool_stride: int | None = None
 ) -> Tensor:
@@ -380,21 +287,6 @@ def _low(height: int, width: int, cutoff: float) -> Tensor:
     if not 0 < cutoff < 0.5:
         raise ValueError(f"cutoff must be above 0 and below 0.5 cycles per pixel, not {cutoff}")
     return frequencies(height, width) <= cutoff + 1e-12
-
-
-def _group(values: Tensor) -> np.ndarray:
-    if values.ndim != 1:
-        raise ValueError(f"need one value for each filter, shape (N,), not {tuple(values.shape)}")
-    group = values.detach().cpu().double()
-    group = group[~group.isnan()]
-    if len(group) < 2:
-        raise ValueError(f"need at least two filters that are not zero, not {len(group)}")
-    return group.numpy()
-
-
-def _check_confidence(confidence: float) -> None:
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must be above 0 and below 1, such as 0.95, not {confidence}")
 
 
 def _check_filters(filters: Tensor) -> None:

@@ -16,8 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lessons_lib.data.pictures import to_input
-from lessons_lib.methods.activations import recording
-from lessons_lib.networks import at_least_float32, device_of, logits_of, network_input, run
+from lessons_lib.networks import at_least_float32, device_of, logits_of, network_input, recording, run
 
 Kind = Literal["shift", "scale", "rotation"]
 

@@ -15,9 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from lessons_lib.data.pictures import to_input
-from lessons_lib.methods.activations import feature_maps, recording
 from lessons_lib.methods.receptive_field import ReceptiveField
-from lessons_lib.networks import device_of, network_input, run
+from lessons_lib.networks import device_of, feature_maps, network_input, recording, run
 
 GREY = 128  # fills what a crop shows beyond a unit's field or the picture
 _MOST_PARTS = 12  # the table of counts has 2**parts columns
@@ -174,7 +173,7 @@ def crop(image: Tensor, field: ReceptiveField, row: int, column: int) -> Tensor:
 
     Args:
         image: uint8, shape (3, H, W).
-        field: the layer's field, of :func:`lessons_lib.methods.receptive_field.fields`.
+        field: the layer's field, of :func:`lessons_lib.methods.receptive_field.receptive_fields`.
         row: row of the feature map.
         column: column of the feature map.
 
@@ -234,7 +233,7 @@ def _check_pictures(images: Tensor) -> None:
         raise ValueError(f"need pictures of shape (N, 3, H, W), at least one, not {tuple(images.shape)}")
 
 
-def enlarge(maps: Tensor, field: ReceptiveField) -> Tensor:
+def upsample_by_field(maps: Tensor, field: ReceptiveField) -> Tensor:
     """Feature maps at the size of the picture, by bilinear interpolation.
 
     Each unit's value stands at the centre of its receptive field, as in network dissection; beyond the outermost
@@ -311,14 +310,14 @@ def unit_mask(maps: Tensor, field: ReceptiveField, channel: int, quantile: float
         bool, shape (N, H, W).
 
     Raises:
-        ValueError: if there is no such channel, or as for :func:`levels` and :func:`enlarge`.
+        ValueError: if there is no such channel, or as for :func:`levels` and :func:`upsample_by_field`.
 
     Source: D. Bau et al., "Network Dissection", CVPR 2017, figure 3.
     """
     if maps.ndim == 4 and not 0 <= channel < maps.shape[1]:
         raise ValueError(f"channel must be in 0–{maps.shape[1] - 1}, not {channel}")
     one = maps[:, channel : channel + 1]
-    return (enlarge(one, field) > levels(one, quantile)[:, None, None])[:, 0]
+    return (upsample_by_field(one, field) > levels(one, quantile)[:, None, None])[:, 0]
 
 
 @dataclass(frozen=True)
@@ -359,7 +358,7 @@ class UnitMasks:
         quantile: share of positions above a channel's level, see :func:`levels`.
 
     Raises:
-        ValueError: as for :func:`levels` and :func:`enlarge`.
+        ValueError: as for :func:`levels` and :func:`upsample_by_field`.
 
     Source: D. Bau et al., "Network Dissection", CVPR 2017, section 2.
     """
@@ -370,7 +369,7 @@ class UnitMasks:
         pixels = field.picture[0] * field.picture[1]
         at_once = max(1, 2**24 // (maps.shape[1] * pixels))
         marked = [
-            (enlarge(part, field) > self.levels[:, None, None]).transpose(0, 1).flatten(1).nonzero()
+            (upsample_by_field(part, field) > self.levels[:, None, None]).transpose(0, 1).flatten(1).nonzero()
             + torch.tensor([0, start * at_once * pixels])
             for start, part in enumerate(maps.split(at_once))
         ]

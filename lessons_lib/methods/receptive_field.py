@@ -17,8 +17,16 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakIdKeyDictionary
 
-from lessons_lib.methods.activations import differentiating, feature_maps, hooked, recording
-from lessons_lib.networks import at_least_float32, network_input, uncompiled
+from lessons_lib.networks import (
+    at_least_float32,
+    differentiating,
+    feature_maps,
+    first_parameter,
+    hooked,
+    network_input,
+    recording,
+    uncompiled,
+)
 
 
 @dataclass(frozen=True)
@@ -94,7 +102,7 @@ class ReceptiveField:
 
 @torch.inference_mode(False)
 @torch.no_grad()
-def fields(
+def receptive_fields(
     model: nn.Module, size: int | tuple[int, int] | Tensor, layers: Sequence[str]
 ) -> dict[str, ReceptiveField]:
     """The receptive field of every unit of ``layers``.
@@ -137,7 +145,7 @@ def fields(
     return {name: _field(name, outputs[name], follow) for name in layers}
 
 
-def influence(model: nn.Module, inputs: Tensor, layer: str, row: int, column: int) -> Tensor:
+def effective_receptive_field(model: nn.Module, inputs: Tensor, layer: str, row: int, column: int) -> Tensor:
     """How much each pixel moves a unit: the size of the gradient, for the sum of its channels, over inputs.
 
     The field says which pixels *can* matter, this which of them do: the "effective receptive field".
@@ -189,7 +197,7 @@ def _empty_input(model: nn.Module, size: int | tuple[int, int] | Tensor) -> Tens
     height, width = (size, size) if isinstance(size, int) else size
     if min(height, width) < 1:
         raise ValueError(f"the picture must have at least one pixel, not {height}×{width}")
-    like = next(model.parameters(), torch.empty(0))
+    like = first_parameter(model)
     return torch.zeros(1, 3, height, width, dtype=like.dtype, device=like.device)
 
 

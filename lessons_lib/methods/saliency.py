@@ -13,8 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lessons_lib.methods.activations import differentiating, recording
-from lessons_lib.networks import network_input
+from lessons_lib.networks import differentiating, network_input, recording
 
 # How autograd calls a ReLU, and a ReLU6 (a "hard tanh" from 0 on), wherever it is computed
 _RELUS = ("ReluBackward", "HardtanhBackward")

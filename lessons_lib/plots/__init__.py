@@ -15,6 +15,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 
+import lazy_loader
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
@@ -26,6 +27,25 @@ from torch import Tensor
 
 from lessons_lib.data.critters import PARTS, Critters
 from lessons_lib.training import Epoch
+
+# the figures of a lesson are imported when they are first used
+__getattr__, _, _ = lazy_loader.attach(
+    __name__,
+    submodules=[
+        "activations",
+        "cam",
+        "class_visualization",
+        "correspondence",
+        "deconvnet",
+        "embeddings",
+        "evaluation",
+        "filters",
+        "invariance",
+        "occlusion",
+        "patches",
+        "transfer",
+    ],
+)
 
 # one colormap for each quantity, throughout the course
 ACTIVATION = "magma"

@@ -192,7 +192,7 @@ def inside(shares: Tensor, energies: Tensor, *, part: str = "head") -> Figure:
 
     Args:
         shares: the part's share of each picture's area, 0–1, shape (N,).
-        energies: what :func:`lessons_lib.methods.evaluation.energy_inside` gave, 0–1, shape (N,).
+        energies: what :func:`lessons_lib.methods.evaluation.relevance_mass_accuracy` gave, 0–1, shape (N,).
         part: its name.
     """
     figure, axis = plt.subplots(figsize=(4.6, 4))

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from lessons_lib.methods.evaluation import Curve, Randomisation, ranking
-from lessons_lib.methods.filters import Interval
 from lessons_lib.plots import ACTIVATION, as_image
+from lessons_lib.statistics import Interval
 
 _STYLES = ("o-", "s--", "D-.", "^:", "v-", "P--", "X-.", "*:")
 

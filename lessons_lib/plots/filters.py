@@ -15,9 +15,10 @@ from matplotlib.patches import Rectangle
 from scipy import fft
 from torch import Tensor
 
-from lessons_lib.methods.filters import CUTOFF, Interval, frequencies, spectrum
+from lessons_lib.methods.filters import CUTOFF, frequencies, spectrum
 from lessons_lib.plots import PROBABILITY, SIGNED, as_image, size_name
 from lessons_lib.plots.activations import mosaic
+from lessons_lib.statistics import Interval
 
 Scale = Literal["shared", "own"]
 

@@ -10,12 +10,12 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from scipy.stats import t as student
 from torch import Tensor
 
 from lessons_lib.methods.patches import Dissection, TopActivations, crops, unit_mask
 from lessons_lib.methods.receptive_field import Box, ReceptiveField
 from lessons_lib.plots import ACTIVATION, PROBABILITY, as_image
+from lessons_lib.statistics import t_interval
 
 _CENTRE, _CORNER = "#E69F00", "#56B4E9"  # the unit in the middle of a map, the unit in its corner
 
@@ -63,7 +63,7 @@ def influences(maps: Mapping[str, Tensor], boxes: Mapping[str, Box]) -> Figure:
     Each map has its own colour scale, from 0 to its greatest value.
 
     Args:
-        maps: by layer, of :func:`lessons_lib.methods.receptive_field.influence`.
+        maps: by layer, of :func:`lessons_lib.methods.receptive_field.effective_receptive_field`.
         boxes: the unit's field by layer.
     """
     figure, axes = plt.subplots(1, len(maps), figsize=(2.1 * len(maps), 2.5), squeeze=False)
@@ -216,9 +216,12 @@ def basis(measured: Mapping[str, tuple[float, Sequence[float]]], *, title: str, 
     """
     figure, axis = plt.subplots(figsize=(1.6 + 1.1 * len(measured), 3))
     for i, (units, rotations) in enumerate(measured.values()):
-        mean, half = mean_interval(rotations)
+        average = t_interval(rotations)
         axis.plot([i + 0.12] * len(rotations), rotations, "o", color="0.6", markersize=4)
-        axis.errorbar(i + 0.26, mean, half, color="black", marker="s", markersize=4, capsize=3, linestyle="")
+        ends = [[average.mean - average.low], [average.high - average.mean]]
+        axis.errorbar(
+            i + 0.26, average.mean, ends, color="black", marker="s", markersize=4, capsize=3, linestyle=""
+        )
         axis.plot(i - 0.12, units, "D", color="#0072B2", markersize=7)
     axis.plot([], [], "D", color="#0072B2", label="the units")
     axis.plot([], [], "o", color="0.6", label="random rotations")
@@ -228,18 +231,6 @@ def basis(measured: Mapping[str, tuple[float, Sequence[float]]], *, title: str, 
     axis.set_ylim(0, 1.1 * max(max(units, *rotations) for units, rotations in measured.values()))
     axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
-
-
-def mean_interval(values: Sequence[float]) -> tuple[float, float]:
-    """The mean of independent measurements, and half the width of its 95 % confidence interval (Student's t).
-
-    Raises:
-        ValueError: for fewer than two.
-    """
-    if len(values) < 2:
-        raise ValueError("an interval needs at least two measurements")
-    spread = float(np.std(values, ddof=1)) / len(values) ** 0.5
-    return float(np.mean(values)), float(student.ppf(0.975, len(values) - 1)) * spread
 
 
 def unit_page(

@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from lessons_lib.methods.filters import Interval
-from lessons_lib.methods.transfer import STRATEGIES, Decision, Scores, Similarity, Verdict, over_seeds
+from lessons_lib.methods.transfer import STRATEGIES, Decision, Scores, Similarity, Verdict
 from lessons_lib.plots import as_image
+from lessons_lib.statistics import Interval, t_interval
 
 _COLOURS = dict(zip(STRATEGIES, ("#0072B2", "#56B4E9", "#E69F00", "#000000"), strict=True))
 _KINDS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#000000")
@@ -41,7 +41,7 @@ def layer_profiles(
             kinds.items(), itertools.cycle(_KINDS), itertools.cycle("osD^v"), strict=False
         ):
             layers = list(by_layer)
-            intervals = [over_seeds(values) for values in by_layer.values()]
+            intervals = [t_interval(values) for values in by_layer.values()]
             _line(axis, range(len(layers)), intervals, colour=colour, marker=marker, label=kind)
         axis.axhline(chance[target], color="0.5", linestyle=":", label="chance")
         best = max(by_layer, key=lambda name: sum(by_layer[name]))
@@ -70,7 +70,7 @@ def curves(scores: Mapping[str, Scores], chance: Mapping[str, float] | None = No
     )
     for axis, (target, by_strategy) in zip(axes[0], scores.items(), strict=True):
         for name, curve in by_strategy.items():
-            intervals = [over_seeds(values) for values in curve.values()]
+            intervals = [t_interval(values) for values in curve.values()]
             colour, marker = _COLOURS.get(name, "#CC79A7"), _MARKERS.get(name, "v")
             _line(axis, list(curve), intervals, colour=colour, marker=marker, label=name)
         if chance:
@@ -160,7 +160,7 @@ def _stacked(rows: Sequence[Tensor]) -> Tensor:
 def _bars(axis: Axes, values: Mapping[str, Sequence[float]], advised: str) -> None:
     """A bar with interval and dots for each strategy."""
     for place, (name, seeds) in enumerate(values.items()):
-        interval = over_seeds(seeds)
+        interval = t_interval(seeds)
         chosen = name == advised
         axis.bar(
             place,

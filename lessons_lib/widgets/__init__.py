@@ -10,10 +10,30 @@ from collections.abc import Callable
 from typing import Any
 
 import ipywidgets
+import lazy_loader
 from IPython.display import SVG
 from matplotlib.figure import Figure
 
 from lessons_lib import plots
+
+# the panels of a lesson are imported when they are first used
+__getattr__, _, _ = lazy_loader.attach(
+    __name__,
+    submodules=[
+        "activations",
+        "cam",
+        "class_visualization",
+        "correspondence",
+        "deconvnet",
+        "embeddings",
+        "evaluation",
+        "filters",
+        "invariance",
+        "occlusion",
+        "patches",
+        "transfer",
+    ],
+)
 
 QUICKLY = 1  # zlib's level at which panels pack their figures, for a reader who moves a slider
 

@@ -10,7 +10,9 @@ import ipywidgets
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from lessons_lib.methods.correspondence import PARTS, delta, load_marks, save_marks, sign_distances
+from lessons_lib.data.face_parts import PARTS
+from lessons_lib.data.marks import load_marks, save_marks
+from lessons_lib.methods.correspondence import delta, sign_distances
 from lessons_lib.plots.correspondence import marked, sign_patterns
 from lessons_lib.widgets import panel
 
@@ -54,7 +56,7 @@ def mark_panel(images: Mapping[str, Tensor], path: Path) -> ipywidgets.VBox:
 
     Args:
         images: photographs by name, uint8, shape (3, H, W), of any sizes.
-        path: a JSON file, see :func:`lessons_lib.methods.correspondence.load_marks`.
+        path: a JSON file, see :func:`lessons_lib.data.marks.load_marks`.
 
     Raises:
         ValueError: if ``path`` holds something else.

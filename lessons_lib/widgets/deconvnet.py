@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lessons_lib.data.pictures import to_input
 from lessons_lib.methods.deconvnet import Trace, keep, project, trace
-from lessons_lib.methods.receptive_field import fields
+from lessons_lib.methods.receptive_field import receptive_fields
 from lessons_lib.plots.deconvnet import inspected
 from lessons_lib.widgets import panel
 
@@ -32,7 +32,7 @@ def projection_panel(
     """
     names = list(images)
     height, width = images[names[0]].shape[1:]
-    seen = fields(model, (height, width), layers)
+    seen = receptive_fields(model, (height, width), layers)
 
     @cache
     def way_up(picture: str, layer: str) -> Trace:

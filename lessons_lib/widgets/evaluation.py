@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from lessons_lib.data.critters import PARTS, Critters
 from lessons_lib.data.pictures import to_input
 from lessons_lib.methods.evaluation import Curve, Explainer, deletion, explain
+from lessons_lib.networks import predict
 from lessons_lib.plots.evaluation import removal
-from lessons_lib.training import predict
 from lessons_lib.widgets import panel
 
 STEPS = 20  # of the deletion curve

@@ -10,13 +10,13 @@ import torch
 from IPython.display import SVG
 from torch import Tensor, nn
 
-from lessons_lib.methods.occlusion import Fill, Occluder, filling
+from lessons_lib.methods.occlusion import Baseline, Occluder, baseline_picture
 from lessons_lib.plots.occlusion import patched
 from lessons_lib.widgets import panel
 
 
 def patched_view(
-    occluder: Occluder, classes: Sequence[str], row: int, column: int, size: int, fill: Fill, *,
+    occluder: Occluder, classes: Sequence[str], row: int, column: int, size: int, baseline: Baseline, *,
     black: Tensor | float = -1.0, white: Tensor | float = 1.0,
 ) -> SVG:  # fmt: skip
     """A picture with a patch centred on one pixel, and what the network says of it.
@@ -27,7 +27,7 @@ def patched_view(
         row: the patch's centre, from the top.
         column: the same from the left.
         size: side of the patch in pixels; 0 shows the picture without one.
-        fill: what stands in the patch.
+        baseline: what stands in the patch.
         black: the input value of a black pixel, a number or one for each channel (C,).
         white: that of a white pixel.
 
@@ -40,7 +40,7 @@ def patched_view(
         raise ValueError(
             f"the patch's centre must lie in 0–{height - 1} and 0–{width - 1}, not at ({row}, {column})"
         )
-    filled = filling(image, fill, max(size, 1), black=black, white=white)
+    filled = baseline_picture(image, baseline, max(size, 1), black=black, white=white)
     top, left = row - size // 2, column - size // 2
     box = max(0, top), max(0, left), min(height, top + size), min(width, left + size)
     probabilities = occluder(torch.tensor([box]), filled)[0][0]
@@ -74,15 +74,17 @@ def occlusion_panel(
     _, height, width = sizes.pop()
     occluders: dict[str, Occluder] = {}
 
-    def draw(picture: str, row: int, column: int, size: int, fill: Fill) -> SVG:
+    def draw(picture: str, row: int, column: int, size: int, baseline: Baseline) -> SVG:
         if picture not in occluders:
             occluders[picture] = Occluder(model, images[picture])
-        return patched_view(occluders[picture], classes, row, column, size, fill, black=black, white=white)
+        return patched_view(
+            occluders[picture], classes, row, column, size, baseline, black=black, white=white
+        )
 
-    def alt(picture: str, row: int, column: int, size: int, fill: Fill) -> str:
+    def alt(picture: str, row: int, column: int, size: int, baseline: Baseline) -> str:
         return (
             f"{picture} with a patch of {size} by {size} pixels centred on row {row}, column {column}, filled with "
-            f"{fill}, beside bars of the five most probable classes."
+            f"{baseline}, beside bars of the five most probable classes."
         )
 
     return panel(
@@ -92,5 +94,5 @@ def occlusion_panel(
         row=ipywidgets.IntSlider(value=height // 2, max=height - 1, description="row"),
         column=ipywidgets.IntSlider(value=width // 2, max=width - 1, description="column"),
         size=ipywidgets.IntSlider(value=height // 5, max=height, description="size"),
-        fill=ipywidgets.Dropdown(options=get_args(Fill), description="fill"),
+        baseline=ipywidgets.Dropdown(options=get_args(Baseline), description="baseline"),
     )

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from lessons_lib.data import photos
 from lessons_lib.data.pictures import to_input
-from lessons_lib.methods.occlusion import Occluder, filling, occlude
-from lessons_lib.methods.occlusion.sweep import Sweep, blank_map
+from lessons_lib.methods.occlusion import Occluder, baseline_picture, occlude
+from lessons_lib.methods.occlusion.request import blank_map
+from lessons_lib.methods.occlusion.sweep import Sweep
 from lessons_lib.methods.occlusion.ways import FAST
 from lessons_lib.models import imagenet
 from tests.bench import Skipped, Timing, benchmark, seconds
@@ -66,7 +67,7 @@ class Sample:
     def __init__(self, model: nn.Module, image: Tensor, target: int, *, fast: bool) -> None:
         began = time.perf_counter()
         occluder = Occluder(model, image)
-        blank = blank_map(occluder, filling(image, "zero", PATCH), PATCH, 1, "centred", target, None)
+        blank = blank_map(occluder, baseline_picture(image, "zero", PATCH), PATCH, 1, "centred", target, None)
         self.sweep = Sweep(occluder, blank)
         if fast:
             self.sweep.try_bfloat16(FAST)
@@ -84,7 +85,7 @@ class Sample:
         for index in torch.randperm(len(batches), generator=torch.Generator().manual_seed(0)).tolist():
             rows, columns = batches[index]
             self.wanted[rows, columns] = True
-            boxes = self.sweep.boxes(rows, columns)
+            boxes = self.sweep.map.boxes(rows, columns)
             spans = ((int(boxes[:, i].min()), int(boxes[:, i + 2].max())) for i in (0, 1))
             self.work += len(rows) * plan.work(*spans, self.sweep.room)
             self.count += len(rows)
@@ -186,7 +187,7 @@ def adaptive_against_lecture(photograph: str) -> Timing:
     image = network.normalise(photos.resized(photos.photo(photograph), SIZE))
     with torch.no_grad():
         target = int(network.model(image[None]).argmax())
-    ours = partial(occlude, network.model, image, target, patch=PATCH, way="adaptive", progress=False)
+    ours = partial(occlude, network.model, image, target, patch=PATCH, mode="adaptive", progress=False)
     ours_s, peer_s = duel(ours, partial(lecture, network.model, image, target))
     sample = Sample(network.model, image, target, fast=False)
     sample.run()

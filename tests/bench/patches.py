@@ -10,7 +10,7 @@ from lessons_lib.data.pictures import to_input
 from lessons_lib.methods.patches import top_activations
 from lessons_lib.models import checkpoints
 from lessons_lib.models.small_cnn import SmallCNN
-from lessons_lib.training import evaluating
+from lessons_lib.networks import evaluating
 from tests.bench import Timing, benchmark, seconds
 from tests.bench.data import installed_cifar10
 

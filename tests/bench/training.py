@@ -21,7 +21,7 @@ LECTURE_ACCURACY = 0.7949
 LECTURE_EPOCHS = 20
 LECTURE_BATCH = 16
 TIMED_STEPS = 300
-FAST = Settings(epochs=5, batch_size=128, learning_rate=0.01, shift=2, mixed_precision=True)
+FAST = Settings(epochs=5, batch_size=128, learning_rate=0.01, translate=2, mixed_precision=True)
 FAST_DROPOUT = 0.1  # half the features dropped, as in the lecture, is too much for so few epochs
 
 

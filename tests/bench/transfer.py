@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from lessons_lib.data import critters
 from lessons_lib.data.pictures import Pictures
-from lessons_lib.methods.transfer import frozen_features, sources
+from lessons_lib.methods.transfer import sources
+from lessons_lib.networks import features
 from tests.bench import Timing, benchmark, seconds
 
 EPOCHS = 30
@@ -27,8 +28,8 @@ def _train(batches: Iterable[tuple[dict[str, Tensor], Tensor]], classes: int) ->
     """One softmax probe a layer, trained by Adam on batches of features by layer, with their labels."""
     probes: dict[str, nn.Linear] = {}
     optimizers: dict[str, torch.optim.Adam] = {}
-    for features, labels in batches:
-        for name, rows in features.items():
+    for points, labels in batches:
+        for name, rows in points.items():
             if name not in probes:
                 torch.manual_seed(0)
                 probes[name] = nn.Linear(rows.shape[1], classes)
@@ -42,12 +43,12 @@ def _train(batches: Iterable[tuple[dict[str, Tensor], Tensor]], classes: int) ->
 
 def _cached(source: sources.Source, pictures: Pictures) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
     """One forward pass over all pictures, then every epoch from memory."""
-    features = frozen_features(
-        source.model, pictures.images, source.layers, transform=source.transform, batch_size=BATCH
+    points = features(
+        source.model, pictures.images, source.layers, pool=2, transform=source.transform, batch_size=BATCH
     )
     for epoch in range(EPOCHS):
         for index in _order(epoch):
-            yield {name: rows[index] for name, rows in features.items()}, pictures.labels[index]
+            yield {name: rows[index] for name, rows in points.items()}, pictures.labels[index]
 
 
 def _repeated(source: sources.Source, pictures: Pictures) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
@@ -56,7 +57,7 @@ def _repeated(source: sources.Source, pictures: Pictures) -> Iterator[tuple[dict
         for index in _order(epoch):
             images = pictures.images[index]
             yield (
-                frozen_features(source.model, images, source.layers, transform=source.transform),
+                features(source.model, images, source.layers, pool=2, transform=source.transform),
                 pictures.labels[index],
             )
 
@@ -67,8 +68,8 @@ def frozen_feature_cache() -> Timing:
     source = sources.load("efficientnet_lite0", size=96)
     pictures = critters.generate(PICTURES, 96, seed=1)
     classes = len(pictures.classes)
-    frozen_features(
-        source.model, pictures.images[:BATCH], source.layers, transform=source.transform
+    features(
+        source.model, pictures.images[:BATCH], source.layers, pool=2, transform=source.transform
     )  # warm up
     trained: dict[str, dict[str, nn.Linear]] = {}
     ours = seconds(lambda: trained.update(ours=_train(_cached(source, pictures), classes)))

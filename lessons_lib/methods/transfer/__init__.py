@@ -1,23 +1,23 @@
 """Transfer learning: reuse a trained network for another task, and measure which way of reusing it pays.
 
 J. Yosinski et al., "How transferable are features in deep neural networks?" (NeurIPS 2014); S. Kornblith et al.,
-"Do Better ImageNet Models Transfer Better?" (CVPR 2019). ``python -m lessons_lib.methods.transfer --data FOLDER``
+"Do Better ImageNet Models Transfer Better?" (CVPR 2019). ``python -m lessons_lib.finetune --data FOLDER``
 fine-tunes a network on folders of your own pictures.
 """
 
-from lessons_lib.methods.heads import head_name
+from lessons_lib.methods.transfer import sources
 from lessons_lib.methods.transfer.finetuning import (
     Transfer,
     discriminative,
-    keep_head,
+    head_from_classes,
+    head_from_probe,
     layers_up_to,
     learnable,
     slower_body,
-    start_head,
     transfer,
     with_old_head,
 )
-from lessons_lib.methods.transfer.probes import Probe, frechet, frozen_features
+from lessons_lib.methods.transfer.probes import Probe, frechet
 from lessons_lib.methods.transfer.strategies import (
     ADVICE,
     EARLY,
@@ -35,7 +35,6 @@ from lessons_lib.methods.transfer.strategies import (
     judge,
     learning_curves,
     mapped,
-    over_seeds,
     per_class,
 )
 
@@ -57,18 +56,16 @@ __all__ = [
     "decide",
     "discriminative",
     "frechet",
-    "frozen_features",
-    "head_name",
+    "head_from_classes",
+    "head_from_probe",
     "judge",
-    "keep_head",
     "layers_up_to",
     "learnable",
     "learning_curves",
     "mapped",
-    "over_seeds",
     "per_class",
     "slower_body",
-    "start_head",
+    "sources",
     "transfer",
     "with_old_head",
 ]

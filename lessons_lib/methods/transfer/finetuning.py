@@ -10,11 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from lessons_lib.methods.activations import get_layer, hooked
-from lessons_lib.methods.heads import head_name, noise
 from lessons_lib.methods.transfer.probes import Probe
-from lessons_lib.networks import seeded
-from lessons_lib.training import evaluating
+from lessons_lib.networks import device_of, evaluating, get_layer, head_name, hooked, noise, seeded
 
 
 class Transfer(nn.Module):
@@ -75,7 +72,7 @@ def transfer(
         model: a trained classifier; it is left as it is.
         classes: of the new task, at least 2.
         inputs: one input or more of the model, shape (N, ...); the first is run to see which layer is the head and,
-            with ``freeze``, in which order the layers run. By default :func:`~lessons_lib.methods.heads.noise`.
+            with ``freeze``, in which order the layers run. By default :func:`~lessons_lib.networks.noise`.
         freeze: the last layer that stays as it is, with all that run before it; None lets everything learn.
         freeze_norms: see :class:`Transfer`.
         seed: of the new head's weights; the caller's random generator is left as it was.
@@ -135,7 +132,7 @@ def layers_up_to(model: nn.Module, layer: str, inputs: Tensor) -> tuple[str, ...
         return hook
 
     with hooked(model, {name: follow(name) for name in {*units, layer}}):
-        model(inputs.to(next(model.parameters()).device))
+        model(inputs.to(device_of(model)))
     if not done:
         raise ValueError(f"layer {layer!r} did not run, so nothing runs before it")
     return tuple(order)
@@ -211,7 +208,7 @@ def slower_body(model: Transfer, rate: float, *, slowdown: float = 10) -> list[d
 
 
 @torch.no_grad()
-def start_head(model: Transfer, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
+def head_from_probe(model: Transfer, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
     """Let the head begin as a softmax probe on the frozen features instead of at random, in place.
 
     A random head sends large, meaningless gradients into the body at first, which spoils good features.
@@ -248,7 +245,7 @@ def start_head(model: Transfer, batches: Iterable[tuple[Tensor, Tensor]]) -> Non
 
 
 @torch.no_grad()
-def keep_head(model: Transfer, source: nn.Module, classes: Sequence[int]) -> None:
+def head_from_classes(model: Transfer, source: nn.Module, classes: Sequence[int]) -> None:
     """Let the head begin as the source's own weights for classes that it has already learned, in place.
 
     They come from as many pictures as the source was trained on; a probe of a handful can be worse.

@@ -5,81 +5,18 @@ The body never changes, so its features are computed once and kept; every probe 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Literal, get_args
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from scipy import linalg
-from torch import Tensor, nn
-
-from lessons_lib.data.pictures import to_input
-from lessons_lib.methods.activations import recording
+from torch import Tensor
 
 Kind = Literal["svm", "softmax"]
 
 # C for features of unit variance whose squared length is about 1: fixed, so that no probe is tuned to its test
 _STRENGTH: Mapping[Kind, float] = {"svm": 1.0, "softmax": 10.0}
-
-
-@torch.no_grad()
-def frozen_features(
-    model: nn.Module,
-    images: Tensor,
-    layers: Sequence[str],
-    *,
-    grid: int = 2,
-    transform: Callable[[Tensor], Tensor] = to_input,
-    batch_size: int = 64,
-) -> dict[str, Tensor]:
-    """What several layers make of each picture, in one pass: the cache that all probes read.
-
-    Feature maps are averaged over a ``grid`` × ``grid`` of regions, so that layers of different sizes give vectors of
-    comparable length that still know roughly where things are.
-
-    Args:
-        model: any module whose layers have names; it runs in evaluation mode and is left as it was.
-        images: uint8, shape (N, 3, H, W).
-        layers: the names of the layers.
-        grid: regions a side, at least 1; 1 averages over the whole picture.
-        transform: turns a batch of uint8 pictures into the model's input.
-        batch_size: how many pictures to run at once; the result does not depend on it.
-
-    Returns:
-        By layer, float, on the CPU: shape (N, C·grid²) for feature maps (N, C, H, W), less for maps smaller than the
-        grid, and (N, C) for vectors.
-
-    Raises:
-        TypeError: if the pictures are not uint8.
-        ValueError: for no pictures, another shape, a grid below 1, an unknown layer, or a layer that gives neither
-            maps nor vectors, or NaN or infinity.
-    """
-    if images.dtype != torch.uint8:
-        raise TypeError(f"frozen_features expects uint8 pictures in 0–255, not {images.dtype}")
-    if images.ndim != 4 or not len(images):
-        raise ValueError(f"need pictures of shape (N, 3, H, W), at least one, not {tuple(images.shape)}")
-    if not layers or grid < 1:
-        raise ValueError(f"need at least one layer and a grid of 1 or more, not {tuple(layers)} and {grid}")
-    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    kept: dict[str, list[Tensor]] = {name: [] for name in layers}
-    with recording(model, layers) as outputs:
-        for batch in images.split(batch_size):
-            model(transform(batch.to(device)))
-            for name in layers:
-                kept[name].append(_regions(outputs[name], grid, name).cpu())
-    return {name: torch.cat(parts) for name, parts in kept.items()}
-
-
-def _regions(output: Tensor, grid: int, name: str) -> Tensor:
-    if output.ndim not in {2, 4}:
-        raise ValueError(f"layer {name!r} gives shape {tuple(output.shape)}: choose one of maps or vectors")
-    if not torch.isfinite(output).all():
-        raise ValueError(f"layer {name!r} gives NaN or infinity: nothing can be learned from that")
-    if output.ndim == 2:
-        return output
-    height, width = (min(grid, side) for side in output.shape[2:])
-    return F.adaptive_avg_pool2d(output, (height, width)).flatten(1)
 
 
 class Probe:

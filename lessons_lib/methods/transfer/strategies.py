@@ -10,14 +10,14 @@ from itertools import product
 from typing import Any, Literal
 
 import torch
-from scipy import stats
 from torch import Tensor, nn
 
 from lessons_lib.data.pictures import Pictures, to_input
-from lessons_lib.methods.filters import Interval
 from lessons_lib.methods.transfer.probes import Kind, Probe
+from lessons_lib.networks import accuracy
 from lessons_lib.processes import run_all
-from lessons_lib.training import Settings, accuracy, fit
+from lessons_lib.statistics import Interval, t_interval
+from lessons_lib.training import Settings, fit
 
 Size = Literal["small", "large"]
 Similarity = Literal["similar", "different"]
@@ -170,25 +170,6 @@ def learning_curves(
     }
 
 
-def over_seeds(values: Sequence[float], *, confidence: float = 0.95) -> Interval:
-    """The mean over seeds and its confidence interval by Student's t, which is wide for few seeds, as it should be.
-
-    Args:
-        values: one for each seed, at least two.
-        confidence: above 0 and below 1.
-
-    Raises:
-        ValueError: for fewer than two values, NaN, or another confidence.
-    """
-    if len(values) < 2 or any(math.isnan(value) for value in values):
-        raise ValueError(f"an interval needs at least two values and no NaN, not {tuple(values)}")
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must lie between 0 and 1, not {confidence}")
-    row = torch.tensor(values, dtype=torch.float64)
-    half = stats.t.ppf((1 + confidence) / 2, len(values) - 1) * (row.std() / len(values) ** 0.5).item()
-    return Interval(row.mean().item(), row.mean().item() - half, row.mean().item() + half)
-
-
 @dataclass(frozen=True)
 class Verdict:
     """Whether an advice held in one case.
@@ -248,7 +229,7 @@ def judge(scores: Mapping[str, Sequence[float]], advised: str) -> Verdict:
     rivals = {name: sum(values) for name, values in scores.items() if name != advised}
     rival = max(rivals, key=rivals.__getitem__)
     return Verdict(
-        advised, rival, over_seeds([a - b for a, b in zip(scores[advised], scores[rival], strict=True)])
+        advised, rival, t_interval([a - b for a, b in zip(scores[advised], scores[rival], strict=True)])
     )
 
 
@@ -316,7 +297,7 @@ def decide(
         pictures,
         nearest,
         similarity,
-        {name: over_seeds(here[name]) for name in ranked},
+        {name: t_interval(here[name]) for name in ranked},
         ADVICE["small" if pictures <= small else "large", similarity],
         (best, *ties),
     )

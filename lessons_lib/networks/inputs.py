@@ -1,4 +1,4 @@
-"""What every method asks of a network: where it computes, what it may be given, and what it must give.
+"""What every method asks of a network: what it may be given, and what it must give.
 
 A network may be of half precision or compiled, give a tuple or a dictionary, or a single logit; a class may be a
 NumPy integer or a tensor of one. Each of these questions is answered here once, in one sentence that says what to do.
@@ -6,9 +6,8 @@ NumPy integer or a tensor of one. Each of these questions is answered here once,
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
-from typing import Any, cast
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,14 +18,14 @@ Classes = int | Tensor | Sequence[int] | np.ndarray
 ``argmax()`` gives."""
 
 
+def first_parameter(model: nn.Module) -> Tensor:
+    """For the network's device and precision; an empty float32 tensor on the CPU if it has no parameters."""
+    return next(model.parameters(), torch.empty(0))
+
+
 def device_of(model: nn.Module) -> torch.device:
     """Where the network's first parameter lies; the CPU for one that has none."""
-    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-
-
-def uncompiled(model: nn.Module) -> nn.Module:
-    """The network inside what ``torch.compile`` returned, whose layers have the names they had before; or itself."""
-    return cast(nn.Module, getattr(model, "_orig_mod", model))
+    return first_parameter(model).device
 
 
 def network_input(model: nn.Module, inputs: Tensor) -> Tensor:
@@ -59,45 +58,6 @@ def network_input(model: nn.Module, inputs: Tensor) -> Tensor:
     return inputs.detach().to(device, copy=True)
 
 
-def run(model: nn.Module, inputs: Tensor) -> Any:
-    """What the network gives for ``inputs``, in another memory layout if it cannot take theirs.
-
-    With channels last convolutions are faster, but ``x.view(len(x), -1)`` before a linear layer fails on it.
-    """
-    try:
-        return model(inputs)
-    except RuntimeError as error:
-        if inputs.is_contiguous() or not _is_about_layout(error):
-            raise
-    return model(inputs.contiguous())
-
-
-@torch.no_grad()
-def memory_format(model: nn.Module, inputs: Tensor) -> torch.memory_format:
-    """The memory layout in which a classifier computes fastest: channels last, unless it fails on it.
-
-    Its weights are brought into this layout. It should be in evaluation mode, since it is run.
-
-    Args:
-        model: gives logits.
-        inputs: some of its inputs, shape (N, C, H, W).
-
-    Raises:
-        TypeError: see :func:`logits_of`.
-        ValueError: see :func:`logits_of`.
-    """
-    model.to(memory_format=torch.channels_last)
-    try:
-        logits_of(model(inputs.contiguous(memory_format=torch.channels_last)))
-    except RuntimeError as error:
-        if not _is_about_layout(error):
-            raise
-        model.to(memory_format=torch.contiguous_format)
-        logits_of(model(inputs.contiguous()))
-        return torch.contiguous_format
-    return torch.channels_last
-
-
 def logits_of(output: Any, *, softmax: bool = False) -> Tensor:
     """The output of a classifier, once it is sure that it is one: logits, shape (N, classes).
 
@@ -126,11 +86,6 @@ def logits_of(output: Any, *, softmax: bool = False) -> Tensor:
             "returns torch.cat([0 * z, z], 1), whose softmax is the sigmoid of z"
         )
     return output
-
-
-def at_least_float32(values: Tensor) -> Tensor:
-    """``values`` in float32 if their precision is lower, for sums and softmaxes that half a precision cannot hold."""
-    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def class_numbers(
@@ -173,23 +128,49 @@ def class_numbers(
     return numbers.expand(count) if count is not None else numbers.reshape(-1)
 
 
-@contextlib.contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Hold PyTorch's random generator on the CPU at ``seed``, and give the caller's state back on any exit.
+def feature_maps(output: Tensor, layer: str, inputs: Tensor) -> Tensor:
+    """The output of a layer, once it is sure that it is feature maps with channels first.
 
-    The numbers are those after ``torch.manual_seed(seed)``, but generators of other devices are not touched, as they
-    are by that function.
+    Some networks (Swin) keep channels last, (N, h, w, C), and a method that takes h for the channels would answer
+    something else in silence. Pictures and their maps have about the same proportions, which tells the two apart,
+    unless all three sizes are equal.
+
+    Args:
+        output: what the layer gave.
+        layer: its name, for the message.
+        inputs: the network's input, shape (N, channels, H, W).
+
+    Returns:
+        ``output``, shape (N, C, h, w).
+
+    Raises:
+        ValueError: for another shape, or maps that only fit the pictures with their channels last.
     """
-    state = torch.get_rng_state()
-    try:
-        torch.default_generator.manual_seed(int(seed))
-        yield
-    finally:
-        torch.set_rng_state(state)
+    if output.ndim != 4:
+        raise ValueError(f"layer {layer!r} gives shape {tuple(output.shape)}, not feature maps (N, C, h, w)")
+    picture, (_, first, second, third) = inputs.shape[-2:], output.shape
+    if not _fits(picture, (second, third)) and _fits(picture, (first, second)):
+        raise ValueError(
+            f"layer {layer!r} gives shape {tuple(output.shape)}, which fits pictures of {picture[0]}×{picture[1]} only "
+            "with its channels last: choose or add a layer that puts them first, "
+            "such as torchvision.ops.Permute([0, 3, 1, 2])"
+        )
+    return output
 
 
-def _is_about_layout(error: RuntimeError) -> bool:
-    return "view size is not compatible" in str(error)
+def _fits(picture: Sequence[int], maps: tuple[int, int]) -> bool:
+    """Whether maps could have been made from the picture."""
+    (height, width), (rows, columns) = picture, maps
+    if abs(rows * width - columns * height) <= max(height, width):
+        return True  # the same proportions, to within one position
+    # without padding, convolutions take as much off either side, but hardly more than half of it
+    stride = (width - height) / (columns - rows) if columns != rows else 0
+    return stride >= 1 and stride * rows >= height / 2
+
+
+def at_least_float32(values: Tensor) -> Tensor:
+    """``values`` in float32 if their precision is lower, for sums and softmaxes that half a precision cannot hold."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def _parts(output: Any) -> str:

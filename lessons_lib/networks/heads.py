@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lessons_lib.methods.activations import ForwardHook, hooked
-from lessons_lib.networks import logits_of
-from lessons_lib.training import evaluating
+from lessons_lib.networks.hooks import ForwardHook, hooked
+from lessons_lib.networks.inputs import device_of, first_parameter, logits_of
+from lessons_lib.networks.running import evaluating
 
 # those that take one size only take one of these; the cheapest is tried first
 _USUAL_SIZES = (32, 64, 224)
@@ -30,7 +30,7 @@ def head_name(model: nn.Module, inputs: Tensor | None = None) -> str:
             and ``inputs`` are left out.
         TypeError: if its output is no tensor of logits.
     """
-    given = noise(model) if inputs is None else inputs[:1].to(_first_parameter(model).device)
+    given = noise(model) if inputs is None else inputs[:1].to(device_of(model))
     outputs: dict[str, Tensor] = {}
 
     def look(name: str) -> ForwardHook:
@@ -62,7 +62,7 @@ def noise(model: nn.Module) -> Tensor:
     Raises:
         ValueError: if the network takes no picture of a usual size.
     """
-    weights = _first_parameter(model)
+    weights = first_parameter(model)
     problem = ""
     with evaluating(model):
         for size in _USUAL_SIZES:
@@ -77,10 +77,6 @@ def noise(model: nn.Module) -> Tensor:
     raise ValueError(
         f"{type(model).__name__} takes no picture of {sizes} pixels a side ({problem}): give inputs that it takes"
     )
-
-
-def _first_parameter(model: nn.Module) -> Tensor:
-    return next((parameter for parameter in model.parameters()), torch.zeros(()))
 
 
 def _same(a: Tensor, b: Tensor) -> bool:

@@ -1,6 +1,6 @@
 """Fine-tune a network on folders of pictures from the command line, on one processor or many, and use the result.
 
-``python -m lessons_lib.methods.transfer --data FOLDER`` trains; ``python -m lessons_lib.methods.transfer predict RUN
+``python -m lessons_lib.finetune --data FOLDER`` trains; ``python -m lessons_lib.finetune predict RUN
 PICTURE …`` names pictures. Under ``accelerate launch`` or ``torchrun`` every process works on its share of each batch.
 """
 
@@ -30,8 +30,14 @@ from torchvision.transforms import InterpolationMode
 from tqdm.auto import tqdm
 
 from lessons_lib.data.photos import open_picture
-from lessons_lib.methods.transfer.finetuning import Transfer, keep_head, slower_body, start_head, transfer
-from lessons_lib.methods.transfer.folder import PictureFolder, Views, read_folder
+from lessons_lib.finetune.folder import PictureFolder, Views, read_folder
+from lessons_lib.methods.transfer.finetuning import (
+    Transfer,
+    head_from_classes,
+    head_from_probe,
+    slower_body,
+    transfer,
+)
 from lessons_lib.models import imagenet
 from lessons_lib.models.imagenet import ImageNetClassifier
 from lessons_lib.networks import seeded
@@ -56,7 +62,7 @@ class Options:
         learning_rate: the peak of the head's; the body's is ``slowdown`` times lower.
         slowdown: at least 1.
         weight_decay: AdamW's decoupled weight decay.
-        valid_share: see :func:`lessons_lib.methods.transfer.folder.read_folder`.
+        valid_share: see :func:`lessons_lib.finetune.folder.read_folder`.
         seed: decides the division, the order and the random cuts.
     """
 
@@ -118,7 +124,7 @@ def train(data: Path, out: Path, options: Options, *, workers: int = 0, progress
     process, a whole one is there.
 
     Args:
-        data: see :func:`lessons_lib.methods.transfer.folder.read_folder`.
+        data: see :func:`lessons_lib.finetune.folder.read_folder`.
         out: the folder of the run, made if it is missing.
         options: how to train.
         workers: processes that read pictures, for each process that trains.
@@ -174,12 +180,12 @@ def train(data: Path, out: Path, options: Options, *, workers: int = 0, progress
         history = _resume(out / LAST, identity, model, optimizer, schedule)
     elif accelerator.is_main_process and not options.from_scratch:
         # the other processes get the head when the model is prepared
-        start_head(model, DataLoader(Views(data, folder.train, source), batch, num_workers=workers))
+        head_from_probe(model, DataLoader(Views(data, folder.train, source), batch, num_workers=workers))
     learner, optimizer, batches, valid = accelerator.prepare(model, optimizer, batches, valid)
     if not history and not options.from_scratch:
         _report_start("linear probe on frozen features", learner, valid, accelerator)
     if not history and known:
-        keep_head(model, source.model, known)
+        head_from_classes(model, source.model, known)
         _report_start("ImageNet's head for these classes", learner, valid, accelerator)
     for number in range(len(history) + 1, options.epochs + 1):
         views.epoch = order.epoch = number
@@ -439,7 +445,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _train_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m lessons_lib.methods.transfer",
+        prog="python -m lessons_lib.finetune",
         description="Fine-tune a network on a folder of class folders (or of train/ and val/ with those inside). "
         'To name new pictures afterwards: "… predict RUN PICTURE …".',
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
@@ -481,7 +487,7 @@ def _train_parser() -> argparse.ArgumentParser:
 
 def _predict_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m lessons_lib.methods.transfer predict", description="Name pictures with a trained run."
+        prog="python -m lessons_lib.finetune predict", description="Name pictures with a trained run."
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="the folder of the run (--out)")
     parser.add_argument("pictures", type=Path, nargs="+", metavar="PICTURE", help="picture files")

@@ -14,9 +14,10 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from lessons_lib.data.photos import open_picture
-from lessons_lib.methods.transfer import Probe, script
-from lessons_lib.methods.transfer.folder import Views, read_folder
-from lessons_lib.methods.transfer.script import BEST, LAST, Options, load, main, train
+from lessons_lib.finetune import script
+from lessons_lib.finetune.folder import Views, read_folder
+from lessons_lib.finetune.script import BEST, LAST, Options, load, main, train
+from lessons_lib.methods.transfer import Probe
 
 # little pictures and a frozen body: what is tested is not how well it learns
 FAST = Options(size=32, epochs=3, batch_size=4, learning_rate=1e-2, freeze="blocks.5", valid_share=0.34)
@@ -439,7 +440,7 @@ def test_stopping_says_how_to_go_on(whole, tmp_path, monkeypatch, capsys):
     def press(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(script, "start_head", press)
+    monkeypatch.setattr(script, "head_from_probe", press)
     assert main(["--data", str(whole[0] / "data"), "--out", str(tmp_path), "--size", "32"]) == 130
     assert "the same command goes on" in capsys.readouterr().err
 
@@ -513,7 +514,7 @@ def test_two_processes_end_where_one_ends(whole, tmp_path):
     root, history = whole
     child = (
         "import sys, torch\n"
-        "from lessons_lib.methods.transfer import script\n"
+        "from lessons_lib.finetune import script\n"
         "from pathlib import Path\n"
         "kept = []\n"
         "transfer = script.transfer\n"

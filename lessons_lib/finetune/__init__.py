@@ -1,0 +1,1 @@
+"""``python -m lessons_lib.finetune``: fine-tune a network on folders of your own pictures."""

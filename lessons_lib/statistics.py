@@ -1,0 +1,200 @@
+"""What a sample says: means with intervals, differences between groups, and whether two tables agree."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import stats
+from torch import Tensor
+
+_RESAMPLES = 4999
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean and the ends of its confidence interval."""
+
+    mean: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        """The mean with its interval, to two decimals."""
+        mean, low, high = (round(value, 2) + 0.0 for value in (self.mean, self.low, self.high))  # never −0.00
+        return f"{mean:.2f} [{low:.2f}, {high:.2f}]"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two groups of values.
+
+    Attributes:
+        difference: the mean of the first minus that of the second, with its confidence interval.
+        p_value: how often a random division into two such groups differs at least as much, either way.
+    """
+
+    difference: Interval
+    p_value: float
+
+
+def bootstrap_interval(values: Tensor, *, confidence: float = 0.95, seed: int = 0) -> Interval:
+    """The mean of ``values`` and its bootstrap confidence interval (percentiles of resampled means).
+
+    It says how much the mean depends on *which* filters or pictures were measured; it does not say what another
+    training run would give.
+
+    Args:
+        values: one for each filter or picture, shape (N,); NaN, what has no value, is left out.
+        confidence: above 0 and below 1.
+        seed: of the resampling.
+
+    Raises:
+        ValueError: if fewer than two values are left, or for another shape or confidence.
+
+    Source: B. Efron, "Bootstrap methods: another look at the jackknife" (Annals of Statistics 1979).
+    """
+    group = _group(values)
+    _check_confidence(confidence)
+    found = stats.bootstrap(
+        (group,),
+        np.mean,
+        n_resamples=_RESAMPLES,
+        confidence_level=confidence,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return Interval(float(group.mean()), float(found.low), float(found.high))
+
+
+def compare_means(first: Tensor, second: Tensor, *, confidence: float = 0.95, seed: int = 0) -> Comparison:
+    """Do two groups differ in a measure? Difference of means, bootstrap interval, permutation test.
+
+    Args:
+        first: a measure of each member of one group, shape (N,); NaN is left out.
+        second: the same measure of the other group, shape (M,); NaN is left out.
+        confidence: of the interval, above 0 and below 1.
+        seed: of the resampling and of the permutations.
+
+    Raises:
+        ValueError: if a group has fewer than two values, or for another shape or confidence.
+    """
+    groups = (_group(first), _group(second))
+    _check_confidence(confidence)
+
+    def difference(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
+        return a.mean(axis=axis) - b.mean(axis=axis)
+
+    found = stats.bootstrap(
+        groups,
+        difference,
+        n_resamples=_RESAMPLES,
+        confidence_level=confidence,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    test = stats.permutation_test(
+        groups, difference, n_resamples=_RESAMPLES, vectorized=True, rng=np.random.default_rng(seed)
+    )
+    mean = float(groups[0].mean() - groups[1].mean())
+    return Comparison(Interval(mean, float(found.low), float(found.high)), float(test.pvalue))
+
+
+def t_interval(values: Sequence[float], *, confidence: float = 0.95) -> Interval:
+    """The mean and its confidence interval by Student's t, which is wide for few values, as it should be.
+
+    Args:
+        values: independent and at least two, such as one for each seed.
+        confidence: above 0 and below 1.
+
+    Raises:
+        ValueError: for fewer than two values, NaN, or another confidence.
+    """
+    if len(values) < 2 or any(math.isnan(value) for value in values):
+        raise ValueError(f"an interval needs at least two values and no NaN, not {tuple(values)}")
+    _check_confidence(confidence)
+    row = torch.tensor(values, dtype=torch.float64)
+    half = stats.t.ppf((1 + confidence) / 2, len(values) - 1) * (row.std() / len(values) ** 0.5).item()
+    return Interval(row.mean().item(), row.mean().item() - half, row.mean().item() + half)
+
+
+@dataclass(frozen=True)
+class MantelTest:
+    """How far two tables of pairs of classes order the pairs alike.
+
+    Attributes:
+        correlation: Spearman's rank correlation over the pairs, −1 to 1.
+        p_value: share of permutations of the classes that agree as well or better (0–1).
+        pairs: how many pairs of classes there are.
+    """
+
+    correlation: float
+    p_value: float
+    pairs: int
+
+    def __str__(self) -> str:
+        """In a line."""
+        return f"rank correlation {self.correlation:.2f} over {self.pairs} pairs, p = {self.p_value:.4f}"
+
+
+def mantel_test(a: Tensor, b: Tensor, *, permutations: int = 9999, seed: int = 0) -> MantelTest:
+    """Whether two tables of classes by classes order the pairs of classes alike: Mantel's test on ranks.
+
+    Both directions of a pair are added, and the diagonal is left out. Pairs that share a class are not
+    independent, so an ordinary p-value would be too small: here classes are permuted, not pairs.
+
+    Args:
+        a: shape (classes, classes), such as contacts on a map.
+        b: the same shape, such as a confusion matrix.
+        permutations: how many random orders of the classes to compare with.
+        seed: decides them.
+
+    Raises:
+        ValueError: for tables of other shapes, with NaN or of under four classes, or where all pairs of one
+            table are equal, so that there is no order.
+
+    N. Mantel, "The detection of disease clustering and a generalized regression approach", Cancer Research 1967.
+    """
+    if a.ndim != 2 or a.shape[0] != a.shape[1] or a.shape != b.shape or len(a) < 4:
+        raise ValueError(
+            f"need two tables of classes by classes, at least 4, not {tuple(a.shape)} and {tuple(b.shape)}"
+        )
+    if torch.isnan(a).any() or torch.isnan(b).any():
+        raise ValueError("the tables hold NaN")
+    row, column = np.triu_indices(len(a), 1)
+    first, second = (_ranks((table + table.T).double().numpy()[row, column]) for table in (a, b))
+    if not first.any() or not second.any():
+        raise ValueError("all pairs of a table are equal, so they have no order to compare")
+    ranks = np.zeros(a.shape)
+    ranks[row, column] = ranks[column, row] = second
+    generator = np.random.default_rng(seed)
+    orders = generator.permuted(np.tile(np.arange(len(a)), (permutations, 1)), axis=1)
+    by_chance = ranks[orders[:, row], orders[:, column]] @ first
+    found = second @ first
+    as_good = int((by_chance >= found - 1e-12).sum())
+    return MantelTest(float(found), (1 + as_good) / (1 + permutations), len(row))
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Ranks with mean 0 and length 1, so that a dot product is a correlation; zeros where all are equal."""
+    ranks = stats.rankdata(values)
+    ranks = ranks - ranks.mean()
+    return ranks / max(float(np.linalg.norm(ranks)), 1e-12)
+
+
+def _group(values: Tensor) -> np.ndarray:
+    if values.ndim != 1:
+        raise ValueError(f"need one value for each member, shape (N,), not {tuple(values.shape)}")
+    group = values.detach().cpu().double()
+    group = group[~group.isnan()]
+    if len(group) < 2:
+        raise ValueError(f"need at least two values that are not NaN, not {len(group)}")
+    return group.numpy()
+
+
+def _check_confidence(confidence: float) -> None:
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must be above 0 and below 1, such as 0.95, not {confidence}")

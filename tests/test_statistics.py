@@ -1,0 +1,143 @@
+"""Intervals and tests are those of the textbooks, and refuse samples that say nothing."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from lessons_lib.statistics import Interval, bootstrap_interval, compare_means, mantel_test, t_interval
+
+
+def noise(*shape, seed=0, dtype=torch.float32):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def test_bootstrap_interval_agrees_with_the_normal_approximation():
+    values = noise(20, 20).flatten() + 3
+    found = bootstrap_interval(values)
+    error = values.std().item() / 20
+    assert found.mean == pytest.approx(values.mean().item())
+    assert found.low == pytest.approx(found.mean - 1.96 * error, abs=0.2 * error)
+    assert found.high == pytest.approx(found.mean + 1.96 * error, abs=0.2 * error)
+    wider = bootstrap_interval(values, confidence=0.99)
+    assert wider.low < found.low < found.high < wider.high
+    assert bootstrap_interval(values) == found
+    assert str(Interval(0.5, -0.001, 0.751)) == "0.50 [0.00, 0.75]"
+
+
+def test_bootstrap_interval_leaves_out_what_has_no_value():
+    assert bootstrap_interval(torch.tensor([1.0, torch.nan, 1.0])) == Interval(1, 1, 1)
+
+
+def test_compare_means_enumerates_small_groups_exactly():
+    first, second = torch.tensor([3.0, 4.0, 5.0, torch.nan]), torch.tensor([1.0, 2.0, 0.0])
+    found = compare_means(first, second)
+    pooled = [3.0, 4.0, 5.0, 1.0, 2.0, 0.0]
+    divisions = [
+        sum(chosen) / 3 - (sum(pooled) - sum(chosen)) / 3 for chosen in itertools.combinations(pooled, 3)
+    ]
+    assert found.difference.mean == 3
+    assert found.p_value == pytest.approx(sum(abs(d) >= 3 for d in divisions) / len(divisions))
+    assert found.difference.low < 3 < found.difference.high
+
+
+def test_compare_means_agrees_with_welch_and_sees_no_difference_where_there_is_none():
+    first, second = noise(8, 8).flatten(), noise(9, 9, seed=1).flatten() + 0.3
+    found = compare_means(first, second)
+    assert found.p_value == pytest.approx(stats.ttest_ind(first, second, equal_var=False).pvalue, abs=0.03)
+    same = compare_means(first, first)
+    assert same.p_value > 0.9
+    assert same.difference.low < 0 < same.difference.high
+    assert compare_means(first, second) == found
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        (torch.zeros(3, 2), "one value for each member"),
+        (torch.tensor([1.0]), "at least two values"),
+        (torch.tensor([1.0, torch.nan, torch.nan]), "at least two values"),
+    ],
+)
+def test_groups_that_say_nothing_are_refused(values, text):
+    with pytest.raises(ValueError, match=text):
+        bootstrap_interval(values)
+    for groups in ((values, torch.arange(5.0)), (torch.arange(5.0), values)):
+        with pytest.raises(ValueError, match=text):
+            compare_means(*groups)
+
+
+@pytest.mark.parametrize("confidence", [0, 1, 95])
+def test_confidence_is_a_share(confidence):
+    with pytest.raises(ValueError, match=r"such as 0\.95"):
+        bootstrap_interval(torch.arange(5.0), confidence=confidence)
+    with pytest.raises(ValueError, match=r"such as 0\.95"):
+        compare_means(torch.arange(5.0), torch.arange(5.0), confidence=confidence)
+
+
+def test_t_interval_is_students():
+    values = (0.8, 0.9, 0.85)
+    low, high = stats.t.interval(0.95, 2, loc=np.mean(values), scale=stats.sem(values))
+    found = t_interval(values)
+    assert (found.mean, found.low, found.high) == pytest.approx((0.85, low, high))
+    for wrong in ((0.5,), (0.5, math.nan)):
+        with pytest.raises(ValueError, match="two values"):
+            t_interval(wrong)
+    with pytest.raises(ValueError, match="confidence"):
+        t_interval(values, confidence=1)
+
+
+def test_mantel_test_is_spearmans_correlation_over_pairs():
+    a, b = noise(7, 7, dtype=torch.float64), noise(7, 7, seed=1, dtype=torch.float64)
+    rows, columns = np.triu_indices(7, 1)
+    expected = stats.spearmanr(((a + a.T)[rows, columns]).numpy(), ((b + b.T)[rows, columns]).numpy())
+    found = mantel_test(a, b)
+    assert found.pairs == 21
+    assert str(found) == f"rank correlation {expected.statistic:.2f} over 21 pairs, p = {found.p_value:.4f}"
+    assert found.correlation == pytest.approx(expected.statistic)
+    assert 0.05 < found.p_value <= 1
+
+
+def test_mantel_test_tells_order_from_chance():
+    table = noise(9, 9, dtype=torch.float64)
+    same = mantel_test(table, 3 * table**3 + torch.eye(9) * 100)  # any rising function, any diagonal
+    opposite = mantel_test(table + table.T, -table - table.T)
+    assert opposite.correlation == pytest.approx(-1)
+    assert opposite.p_value == 1
+    assert mantel_test(table + table.T, (table + table.T) ** 3).correlation == pytest.approx(1)
+    assert mantel_test(table + table.T, (table + table.T) ** 3).p_value == pytest.approx(1e-4, rel=0.5)
+    assert same.correlation > 0.5
+
+
+def test_mantel_test_p_value_is_the_share_of_all_orders():
+    """With four classes all 24 orders can be tried."""
+    a, b = noise(4, 4, seed=3, dtype=torch.float64), noise(4, 4, seed=4, dtype=torch.float64)
+    rows, columns = np.triu_indices(4, 1)
+    first = (a + a.T).numpy()
+    second = (b + b.T).numpy()
+
+    def correlation(order):
+        moved = second[np.ix_(order, order)]
+        return stats.spearmanr(first[rows, columns], moved[rows, columns]).statistic
+
+    found = correlation([0, 1, 2, 3])
+    share = np.mean([correlation(list(order)) >= found - 1e-12 for order in itertools.permutations(range(4))])
+    assert mantel_test(a, b).p_value == pytest.approx(share, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "text"),
+    [
+        (torch.rand(5, 4), torch.rand(5, 4), "classes by classes"),
+        (torch.rand(5, 5), torch.rand(4, 4), "classes by classes"),
+        (torch.rand(3, 3), torch.rand(3, 3), "at least 4"),
+        (torch.full((5, 5), torch.nan), torch.rand(5, 5), "NaN"),
+        (torch.eye(5), torch.rand(5, 5), "equal"),
+    ],
+)
+def test_mantel_test_refuses_bad_tables(a, b, text):
+    with pytest.raises(ValueError, match=text):
+        mantel_test(a, b)
