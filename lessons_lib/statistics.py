@@ -56,6 +56,9 @@ def bootstrap_interval(values: Tensor, *, confidence: float = 0.95, seed: int = 
         ValueError: if fewer than two values are left, or for another shape or confidence.
 
     Source: B. Efron, "Bootstrap methods: another look at the jackknife" (Annals of Statistics 1979).
+
+    >>> print(bootstrap_interval(torch.arange(100.0)))
+    49.50 [43.91, 55.06]
     """
     group = _group(values)
     _check_confidence(confidence)
@@ -81,6 +84,10 @@ def compare_means(first: Tensor, second: Tensor, *, confidence: float = 0.95, se
 
     Raises:
         ValueError: if a group has fewer than two values, or for another shape or confidence.
+
+    >>> found = compare_means(torch.tensor([3.0, 4.0, 5.0]), torch.tensor([0.0, 1.0, 2.0]))
+    >>> found.difference.mean, found.p_value
+    (3.0, 0.1)
     """
     groups = (_group(first), _group(second))
     _check_confidence(confidence)
@@ -112,6 +119,9 @@ def t_interval(values: Sequence[float], *, confidence: float = 0.95) -> Interval
 
     Raises:
         ValueError: for fewer than two values, NaN, or another confidence.
+
+    >>> print(t_interval([0.81, 0.84, 0.83]))
+    0.83 [0.79, 0.86]
     """
     if len(values) < 2 or any(math.isnan(value) for value in values):
         raise ValueError(f"an interval needs at least two values and no NaN, not {tuple(values)}")
@@ -157,6 +167,10 @@ def mantel_test(a: Tensor, b: Tensor, *, permutations: int = 9999, seed: int = 0
             table are equal, so that there is no order.
 
     N. Mantel, "The detection of disease clustering and a generalized regression approach", Cancer Research 1967.
+
+    >>> distances = torch.cdist(torch.arange(6.0)[:, None], torch.arange(6.0)[:, None])
+    >>> print(mantel_test(distances, distances.square()))
+    rank correlation 1.00 over 15 pairs, p = 0.0039
     """
     if a.ndim != 2 or a.shape[0] != a.shape[1] or a.shape != b.shape or len(a) < 4:
         raise ValueError(

@@ -75,6 +75,9 @@ def to_input(images: Tensor, size: int | None = None) -> Tensor:
 
     Raises:
         TypeError: if ``images`` is not uint8, so that nothing is scaled twice.
+
+    >>> to_input(torch.tensor([0, 255], dtype=torch.uint8))
+    tensor([-1.,  1.])
     """
     if images.dtype != torch.uint8:
         raise TypeError(f"to_input expects uint8 pictures in 0–255, got {images.dtype}: already scaled?")

@@ -21,6 +21,9 @@ def sparsity(maps: Tensor) -> Tensor:
 
     Returns:
         Shape (C,), each in 0–1: 0 is dense, 1 is silent.
+
+    >>> sparsity(torch.tensor([[[[0.0, 2.0]], [[0.0, 0.0]]]]))
+    tensor([0.5000, 1.0000], dtype=torch.float64)
     """
     _check_maps(maps)
     return (maps <= 0).cpu().double().mean(dim=(0, 2, 3))

@@ -161,6 +161,10 @@ def evidence(features: Tensor, weight: Tensor, bias: Tensor | None = None) -> Te
 
     Raises:
         ValueError: if the shapes do not fit.
+
+    >>> features, weight = torch.tensor([[[[1.0, 3.0]], [[2.0, 0.0]]]]), torch.tensor([[1.0, -1.0]])
+    >>> evidence(features, weight)
+    tensor([[[[-1.,  3.]]]])
     """
     if features.ndim != 4 or weight.ndim != 2 or features.shape[1] != weight.shape[1]:
         raise ValueError(
@@ -272,6 +276,10 @@ def grad_cam(
             of range, no inputs or NaN in them.
         TypeError: for inputs that are not floating point or not of the network's precision, a network whose output is
             not a tensor of logits, or classes that are not whole numbers.
+
+    >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(3600, 2))
+    >>> grad_cam(net, torch.rand(5, 3, 32, 32), "1", 0).shape
+    torch.Size([5, 30, 30])
     """
     get_layer(model, layer)
     wanted = class_numbers(classes, count=len(inputs))

@@ -100,6 +100,11 @@ def nearest(points: Tensor, k: int, queries: Sequence[int] | None = None) -> Ten
 
     Raises:
         ValueError: for ``k`` or a query out of range, or points that hold NaN or have another shape.
+
+    >>> nearest(torch.tensor([[0.0], [1.0], [5.0]]), 1)
+    tensor([[1],
+            [0],
+            [1]])
     """
     _check_points(points)
     _check_k(k, len(points) - 1)

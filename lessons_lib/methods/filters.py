@@ -151,6 +151,9 @@ def low_frequency_share(filters: Tensor, cutoff: float = CUTOFF) -> Tensor:
     Raises:
         ValueError: for a cutoff out of range, and as :func:`spectrum`.
         TypeError: for integers.
+
+    >>> low_frequency_share(torch.ones(1, 3, 7, 7)), round(noise_share(7, 7), 2)
+    (tensor([1.], dtype=torch.float64), 0.27)
     """
     shares = spectrum(filters)
     return shares[:, _low(filters.shape[2], filters.shape[3], cutoff)].sum(1)

@@ -127,6 +127,11 @@ def receptive_fields(
 
     Source: A. Araujo, W. Norris, J. Sim, "Computing Receptive Fields of Convolutional Neural Networks", Distill 2019,
     for size, stride and offset.
+
+    >>> net = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.Conv2d(4, 4, 3))
+    >>> field = receptive_fields(net, 32, ["1"])["1"]
+    >>> field.size, field.stride, field.box(0, 1)
+    ((7, 7), (2, 2), Box(top=0, left=2, bottom=7, right=9))
     """
     inputs = _empty_input(model, size)
     follow = _Follow(inputs)

@@ -29,6 +29,10 @@ def head_name(model: nn.Module, inputs: Tensor | None = None) -> str:
         ValueError: if no linear layer gives the network's output, or if the network takes no picture of a usual size
             and ``inputs`` are left out.
         TypeError: if its output is no tensor of logits.
+
+    >>> from lessons_lib.models.small_cnn import SmallCNN
+    >>> head_name(SmallCNN())
+    'classifier'
     """
     given = noise(model) if inputs is None else inputs[:1].to(device_of(model))
     outputs: dict[str, Tensor] = {}

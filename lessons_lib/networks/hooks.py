@@ -21,7 +21,11 @@ ForwardHook = Callable[[nn.Module, tuple[Any, ...], Any], Any]
 
 
 def layer_names(model: nn.Module) -> tuple[str, ...]:
-    """The names of all layers of ``model`` that can be captured, outermost first; compiling it changes none."""
+    """The names of all layers of ``model`` that can be captured, outermost first; compiling it changes none.
+
+    >>> layer_names(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Sequential(nn.ReLU())))
+    ('0', '1', '1.0')
+    """
     return tuple(name for name, _ in uncompiled(model).named_modules() if name)
 
 
@@ -30,6 +34,9 @@ def get_layer(model: nn.Module, name: str) -> nn.Module:
 
     Raises:
         ValueError: if there is none; the message lists the closest and all valid names.
+
+    >>> get_layer(nn.Sequential(nn.Flatten(), nn.Linear(12, 2)), "1")
+    Linear(in_features=12, out_features=2, bias=True)
     """
     model = uncompiled(model)
     modules = dict(model.named_modules())
@@ -62,6 +69,13 @@ def hooked(model: nn.Module, hooks: Mapping[str, ForwardHook]) -> Iterator[nn.Mo
     Raises:
         ValueError: for an unknown layer.
         TypeError: for a scripted or traced one.
+
+    >>> model = nn.Sequential(nn.Identity(), nn.Flatten())
+    >>> with hooked(model, {"0": lambda module, inputs, output: 2 * output}):
+    ...     model(torch.ones(1, 3))
+    tensor([[2., 2., 2.]])
+    >>> model(torch.ones(1, 3))
+    tensor([[1., 1., 1.]])
     """
     with contextlib.ExitStack() as stack:
         if any(_is_compiled(module) for module in model.modules()):
@@ -104,6 +118,12 @@ def recording(model: nn.Module, layers: Sequence[str], *, graph: bool = False) -
         ValueError: for an unknown layer, for a layer that runs twice in one pass (which output would be meant?)
             and, at the end of the pass, for one that did not run.
         TypeError: for a layer whose output is not a single tensor, or not floating point where the graph is wanted.
+
+    >>> model = nn.Sequential(nn.ReLU(), nn.Flatten())
+    >>> with recording(model, ["0"]) as outputs:
+    ...     _ = model(torch.tensor([[-1.0, 2.0]]))
+    >>> outputs["0"]
+    tensor([[0., 2.]])
     """
     outputs: dict[str, Tensor] = {}
     runs = dict.fromkeys(layers, 0)
@@ -171,6 +191,10 @@ def capture(
     Raises:
         ValueError: for no inputs, NaN or infinity in them, an unknown layer, or one that runs twice or not at all.
         TypeError: for inputs that are not floating point, or not of the network's precision.
+
+    >>> maps = capture(nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()), torch.rand(5, 3, 32, 32), ["0", "1"])
+    >>> {name: tuple(output.shape) for name, output in maps.items()}
+    {'0': (5, 8, 30, 30), '1': (5, 8, 30, 30)}
     """
     batches: dict[str, list[Tensor]] = {name: [] for name in layers}
     with recording(model, layers) as outputs:

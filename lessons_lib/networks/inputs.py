@@ -104,6 +104,9 @@ def class_numbers(
     Raises:
         TypeError: for what is not a whole number, such as 1.0 or True.
         ValueError: for another number of classes than ``count``, none, or one out of range.
+
+    >>> class_numbers(3, classes=10, count=2)
+    tensor([3, 3])
     """
     try:
         numbers = torch.as_tensor(np.asarray(targets) if isinstance(targets, Sequence) else targets)

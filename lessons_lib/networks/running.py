@@ -47,6 +47,11 @@ def seeded(seed: int) -> Iterator[None]:
 
     The numbers are those after ``torch.manual_seed(seed)``, but generators of other devices are not touched, as they
     are by that function.
+
+    >>> with seeded(0):
+    ...     first = torch.rand(2)
+    >>> with seeded(0):
+    ...     assert torch.equal(torch.rand(2), first)
     """
     state = torch.get_rng_state()
     try:
@@ -115,6 +120,10 @@ def predict(
     Raises:
         TypeError: for a network that gives something else than a tensor.
         ValueError: if there are no pictures, or the network gives something else than logits.
+
+    >>> images = torch.zeros(4, 3, 32, 32, dtype=torch.uint8)
+    >>> predict(nn.Sequential(nn.Flatten(), nn.Linear(3072, 10)), images).shape
+    torch.Size([4, 10])
     """
     if not len(images):
         raise ValueError("there are no pictures to predict")

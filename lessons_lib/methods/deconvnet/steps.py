@@ -78,6 +78,12 @@ def unpool(pooled: Tensor, switches: Switches) -> Tensor:
 
     Raises:
         ValueError: if there is not one value for each switch.
+
+    >>> maps = torch.tensor([[[[1.0, 5.0], [3.0, 0.0]]]])
+    >>> pooled, switches = max_pool(maps, nn.MaxPool2d(2))
+    >>> unpool(pooled, switches)
+    tensor([[[[0., 5.],
+              [0., 0.]]]])
     """
     if pooled.shape != switches.index.shape:
         raise ValueError(

@@ -30,6 +30,9 @@ def relevance_mass_accuracy(maps: Tensor, masks: Tensor) -> Tensor:
     Raises:
         TypeError: if the masks are not bool.
         ValueError: if the shapes do not fit.
+
+    >>> relevance_mass_accuracy(torch.tensor([[[3.0, 1.0], [0.0, -5.0]]]), torch.tensor([[[True, False]] * 2]))
+    tensor([0.7500], dtype=torch.float64)
     """
     _check_masks(maps, masks)
     positive = maps.cpu().double().clamp(min=0)[:, None]
@@ -55,6 +58,9 @@ def pointing_game(maps: Tensor, masks: Tensor, *, tolerance: float = 0) -> Tenso
     Raises:
         TypeError: if the masks are not bool.
         ValueError: if the shapes do not fit, a map holds NaN, or the tolerance is negative.
+
+    >>> pointing_game(torch.tensor([[[3.0, 1.0], [0.0, -5.0]]]), torch.tensor([[[True, False]] * 2]))
+    tensor([1.], dtype=torch.float64)
     """
     _check_masks(maps, masks)
     if maps.shape != masks.shape:

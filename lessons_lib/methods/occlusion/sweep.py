@@ -81,6 +81,11 @@ def occlude(
         ValueError: for a class or channel out of range, a patch larger than the picture, an unknown layer, mode,
             baseline or placement, NaN or infinity in the picture, baseline or answer, a network that does not give at
             least two logits for each picture, or a map to resume that belongs to another sweep.
+
+    >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+    >>> found = occlude(net, torch.rand(3, 32, 32), 1, patch=8, stride=8, progress=False)
+    >>> found.drop().shape, found.mode
+    (torch.Size([4, 4]), 'exact')
     """
     began = time.perf_counter()
     if mode not in get_args(Mode):
