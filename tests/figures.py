@@ -15,7 +15,12 @@ from lessons_lib import plots, widgets
 
 
 def drawn(figure: Figure) -> np.ndarray:
-    """The grey pixels of ``figure``, once it is sure that something was drawn; closes it."""
+    """The grey pixels of ``figure``, once it is sure that something was drawn in each frame; closes it."""
+    framed = [
+        axis for axis in figure.axes if axis.axison and any(s.get_visible() for s in axis.spines.values())
+    ]
+    empty = [axis.get_title() for axis in framed if not axis.has_data()]
+    assert not empty, f"nothing is drawn in {len(empty)} of its axes: {empty}"
     pixels = np.asarray(Image.open(io.BytesIO(plots.to_png(figure))).convert("L"))
     assert pixels.std() > 5, "an empty figure"
     return pixels

@@ -172,7 +172,7 @@ def test_settling_draws_the_numbers():
     curves = {"relu1": {0: 0.2, 4: 0.9, 16: 1.0}, "relu5": {0: -0.1, 4: 0.4, 16: 1.0}}
     figure = settling(curves, threshold=0.8)
     (axis,) = figure.axes
-    for line, (layer, curve) in zip(axis.lines, curves.items(), strict=False):
+    for line, (layer, curve) in zip(axis.lines[: len(curves)], curves.items(), strict=True):
         assert list(line.get_ydata()) == list(curve.values())
         assert line.get_label() == layer
     assert axis.lines[2].get_ydata()[0] == 0.8

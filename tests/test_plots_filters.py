@@ -70,7 +70,7 @@ def test_filter_grids_have_one_for_each_group():
     figure = filter_grids(groups, suptitle="all")
     assert [axis.get_title() for axis in figure.axes[:4]] == list(groups)
     assert figure.get_suptitle() == "all"
-    for axis, filters in zip(figure.axes, groups.values(), strict=False):
+    for axis, filters in zip(figure.axes[: len(groups)], groups.values(), strict=True):
         assert np.allclose(axis.images[0].get_array(), colour_grid(filters))
     assert np.allclose(colour_grid(FILTERS), colour_grid(2 * FILTERS)), "the scale is shared within a group"
     drawn(figure)
@@ -108,7 +108,7 @@ def test_kernels_are_laid_out_output_by_input():
 def test_plane_grids_have_a_mosaic_for_each_group():
     groups = {"first": torch.randn(6, 3, 3), "second": torch.randn(4, 5, 5)}
     figure = plane_grids(groups, suptitle="depthwise")
-    for axis, (title, filters) in zip(figure.axes, groups.items(), strict=False):
+    for axis, (title, filters) in zip(figure.axes[: len(groups)], groups.items(), strict=True):
         shown = np.ma.filled(axis.images[0].get_array(), np.nan)
         assert np.array_equal(shown, mosaic(filters), equal_nan=True)
         assert axis.get_title() == title
@@ -123,7 +123,7 @@ def test_plane_grids_have_a_mosaic_for_each_group():
 def test_matrices_have_one_row_for_each_output():
     layers = {"before": torch.randn(3, 40), "after": torch.randn(3, 40)}
     figure = matrices(layers, ylabel="class", yticklabels=["a", "b", "c"])
-    for axis, (title, matrix) in zip(figure.axes, layers.items(), strict=False):
+    for axis, (title, matrix) in zip(figure.axes[: len(layers)], layers.items(), strict=True):
         assert np.allclose(axis.images[0].get_array(), matrix)
         assert axis.get_title() == title
         assert [label.get_text() for label in axis.get_yticklabels()] == ["a", "b", "c"]

@@ -37,7 +37,7 @@ def test_curves_draw_means_t_interval():
     figure = figures.curves(SCORES, {"similar": 0.2, "different": 0.1})
     assert [axis.get_title() for axis in figure.axes] == ["similar", "different"]
     for axis in figure.axes:
-        for line, name in zip(axis.lines, STRATEGIES, strict=False):
+        for line, name in zip(axis.lines[: len(STRATEGIES)], STRATEGIES, strict=True):
             assert line.get_label() == name
             expected = [t_interval(values).mean for values in SCORES["similar"][name].values()]
             assert line.get_ydata() == pytest.approx(expected)

@@ -217,20 +217,24 @@ def test_a_damaged_checkpoint_is_refused(tmp_path):
 
 
 def test_a_full_disk_leaves_the_previous_checkpoint(tmp_path, monkeypatch):
-    file = tmp_path / "run.pt"
-    train(network(), Settings(epochs=1, batch_size=16), checkpoint=file)
+    whole, file = network(), tmp_path / "run.pt"
+    train(whole)
+    calls_an_epoch = 96 // 16 + 1  # and one to test
+    train(network(), checkpoint=file, transform=Interrupting(FIRST_LOOK + calls_an_epoch + 3))
     good = file.read_bytes()
 
     def full(*args):
         args[1].write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(training.torch, "save", full)
-    file.with_name("other.pt").write_bytes(good)
-    with pytest.raises(OSError, match="No space left"):
-        train(network(), checkpoint=file.with_name("fresh.pt"))
-    assert not file.with_name("fresh.pt").exists()
+    with monkeypatch.context() as patched:
+        patched.setattr(training.torch, "save", full)
+        with pytest.raises(OSError, match="No space left"):
+            train(network(), checkpoint=file)
     assert file.read_bytes() == good
+    resumed = network(seed=77)
+    train(resumed, checkpoint=file)
+    assert same_weights(resumed.state_dict(), whole.state_dict())
 
 
 def test_a_loss_that_is_not_finite_stops_with_advice():
