@@ -469,7 +469,7 @@ def test_verdicts():
     assert str(lost) == str(held).replace("held", "did not hold")  # the same race, told the same way round
     open_case = judge({"a": (0.5, 0.7, 0.6), "b": (0.6, 0.5, 0.65)}, "a")
     assert open_case.outcome == "undecided"
-    assert "1.7 points ahead of b, but the seeds disagree" in str(open_case)
+    assert "1.7 points ahead of b, but the interval includes 0" in str(open_case)
     behind = str(judge({"a": (0.5, 0.7, 0.6), "b": (0.6, 0.5, 0.75)}, "a"))
     ahead = str(judge({"a": (0.5, 0.7, 0.6), "b": (0.6, 0.5, 0.75)}, "b"))
     assert behind == ahead.replace("b was", "a was").replace("ahead of a", "behind b")

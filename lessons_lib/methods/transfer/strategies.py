@@ -203,9 +203,7 @@ class Verdict:
         if self.outcome == "did not hold":
             return f"The advice did not hold: {self.rival} beat {self.advised} by {points} {interval}."
         order = "ahead of" if self.lead.mean >= 0 else "behind"
-        return (
-            f"Undecided: {self.advised} was {points} {order} {self.rival}, but the seeds disagree {interval}."
-        )
+        return f"Undecided: {self.advised} was {points} {order} {self.rival}, but the interval includes 0 {interval}."
 
 
 def judge(scores: Mapping[str, Sequence[float]], advised: str) -> Verdict:
