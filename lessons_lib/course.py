@@ -8,7 +8,7 @@ import platform
 import random
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -95,6 +95,11 @@ def seed_everything(seed: int) -> None:
     torch.backends.cudnn.allow_tf32 = False  # by default a GPU's convolutions round to ten bits
 
 
+def processor_capabilities() -> dict[str, Any]:
+    """What this machine's processor can do, by the names of PyTorch; empty for a PyTorch too old to say."""
+    return cast(dict[str, Any], getattr(torch.cpu, "get_capabilities", dict)())
+
+
 def fast_bfloat16(device: torch.device) -> bool:
     """Whether ``device`` multiplies bfloat16 matrices in hardware (AMX or AVX-512 BF16, or a GPU that says so).
 
@@ -103,7 +108,7 @@ def fast_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu":
-        known = torch.cpu.get_capabilities()
+        known = processor_capabilities()
         return bool(known.get("amx_bf16") or known.get("avx512_bf16"))
     return False
 

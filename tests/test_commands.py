@@ -712,7 +712,7 @@ def test_figures_of_another_class_of_processor_stay(tmp_path: Path, monkeypatch:
 def test_a_processor_is_classed_by_its_instructions(
     monkeypatch: pytest.MonkeyPatch, has: dict[str, bool], name: str
 ):
-    monkeypatch.setattr(bench_command.torch.cpu, "get_capabilities", lambda: has)
+    monkeypatch.setattr(bench_command, "processor_capabilities", lambda: has)
     monkeypatch.setattr(bench_command.platform, "machine", lambda: "arm64")
     assert bench_command.processor() == name
 

@@ -64,8 +64,10 @@ def test_bfloat16_follows_the_hardware(monkeypatch):
         ({"architecture": "aarch64", "bf16": True}, False),
         ({}, False),
     ):
-        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda known=known: known)
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda known=known: known, raising=False)
         assert course.fast_bfloat16(cpu) is expected
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    assert not course.fast_bfloat16(cpu), "PyTorch 2.9 does not say"
     assert not course.fast_bfloat16(torch.device("mps"))
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: not including_emulation)
     assert course.fast_bfloat16(torch.device("cuda"))

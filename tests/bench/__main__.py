@@ -17,9 +17,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import psutil
-import torch
 
 import tests.bench
+from lessons_lib.course import processor_capabilities
 from lessons_lib.runner import merge_json
 from tests.bench import BENCHMARKS, Skipped, Timing
 
@@ -91,7 +91,7 @@ def _others() -> float:
 
 def processor() -> str:
     """The class of this machine's processor: by the instructions that matter here, not by its name."""
-    has = torch.cpu.get_capabilities()
+    has = processor_capabilities()
     return next((name for flag, name in CLASSES.items() if has.get(flag)), platform.machine())
 
 
