@@ -92,7 +92,8 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.backends.cudnn.allow_tf32 = False  # by default a GPU's convolutions round to ten bits
+    if torch.cuda.is_available():
+        torch.backends.cudnn.allow_tf32 = False  # by default a GPU's convolutions round to ten bits
 
 
 def processor_capabilities() -> dict[str, Any]:

@@ -34,9 +34,7 @@ def test_setup_repeats(capsys):
     lesson = course.setup("quick", seed=3)
     first = draw()
     plt.rcParams["font.size"] = 3
-    torch.backends.cudnn.allow_tf32 = True
     assert course.setup("quick", seed=3) == lesson
-    assert not torch.backends.cudnn.allow_tf32
     assert draw() == first
     assert plt.rcParams["font.size"] == 10
     assert not lesson.full
@@ -53,6 +51,13 @@ def test_full_takes_an_accelerator_if_there_is_one(monkeypatch):
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: None)
     assert course.setup("full").device.type == "cpu"
     assert course.setup("full").full
+
+
+def test_a_gpu_keeps_all_of_float32s_digits(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    course.seed_everything(0)
+    assert not torch.backends.cudnn.allow_tf32
 
 
 def test_bfloat16_follows_the_hardware(monkeypatch):
