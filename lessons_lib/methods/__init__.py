@@ -1,1 +1,1 @@
-"""One module for each technique of the course; lesson NN and its module share a name."""
+"""One module or package for each technique of the course."""

@@ -13,6 +13,7 @@ import html
 import io
 import itertools
 import math
+import pkgutil
 from collections.abc import Mapping, Sequence
 
 import lazy_loader
@@ -29,23 +30,7 @@ from lessons_lib.data.critters import PARTS, Critters
 from lessons_lib.training import Epoch
 
 # the figures of a lesson are imported when they are first used
-__getattr__, _, _ = lazy_loader.attach(
-    __name__,
-    submodules=[
-        "activations",
-        "cam",
-        "class_visualization",
-        "correspondence",
-        "deconvnet",
-        "embeddings",
-        "evaluation",
-        "filters",
-        "invariance",
-        "occlusion",
-        "patches",
-        "transfer",
-    ],
-)
+__getattr__, _, _ = lazy_loader.attach(__name__, [part.name for part in pkgutil.iter_modules(__path__)])
 
 # one colormap for each quantity, throughout the course
 ACTIVATION = "magma"

@@ -6,6 +6,7 @@ Here is the panel itself; ``widgets/X.py`` holds the panels of the lesson on ``m
 from __future__ import annotations
 
 import html
+import pkgutil
 from collections.abc import Callable
 from typing import Any
 
@@ -17,23 +18,7 @@ from matplotlib.figure import Figure
 from lessons_lib import plots
 
 # the panels of a lesson are imported when they are first used
-__getattr__, _, _ = lazy_loader.attach(
-    __name__,
-    submodules=[
-        "activations",
-        "cam",
-        "class_visualization",
-        "correspondence",
-        "deconvnet",
-        "embeddings",
-        "evaluation",
-        "filters",
-        "invariance",
-        "occlusion",
-        "patches",
-        "transfer",
-    ],
-)
+__getattr__, _, _ = lazy_loader.attach(__name__, [part.name for part in pkgutil.iter_modules(__path__)])
 
 QUICKLY = 1  # zlib's level at which panels pack their figures, for a reader who moves a slider
 
