@@ -1,4 +1,4 @@
-"""What tests share: the archives where there are any, and a place for figures."""
+"""What tests share: the archives where there are any, a place for figures, and a network with a state to keep."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pytest
+import torch
 from IPython.core.interactiveshell import InteractiveShell
+
+from lessons_lib.models.small_cnn import SmallCNN
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -28,3 +31,13 @@ def no_open_figures() -> Iterator[None]:
     InteractiveShell.instance()
     yield
     plt.close("all")
+
+
+@pytest.fixture
+def model() -> SmallCNN:
+    """A network whose modules have mixed training flags and whose parameters have gradients."""
+    torch.manual_seed(0)
+    model = SmallCNN()
+    model(torch.randn(4, 3, 32, 32)).sum().backward()
+    model.block2.eval()
+    return model

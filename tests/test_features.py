@@ -5,20 +5,9 @@ import torch
 from torch import nn
 
 from lessons_lib.data.pictures import to_input
-from lessons_lib.models.small_cnn import SmallCNN
 from lessons_lib.networks import capture, features
 
 LAYERS = ("block2", "block5", "embedding")
-
-
-@pytest.fixture
-def model():
-    """A network whose modules have mixed training flags and whose parameters have gradients."""
-    torch.manual_seed(0)
-    model = SmallCNN()
-    model(torch.randn(4, 3, 32, 32)).sum().backward()
-    model.block2.eval()
-    return model
 
 
 @pytest.fixture

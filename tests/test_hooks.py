@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from lessons_lib.models.small_cnn import BLOCKS, SmallCNN
+from lessons_lib.models.small_cnn import BLOCKS
 from lessons_lib.networks import capture, get_layer, hooked, layer_names, recording
 
 
@@ -12,16 +12,6 @@ def hook_count(model):
     return sum(
         len(m._forward_hooks) + len(m._forward_pre_hooks) + len(m._backward_hooks) for m in model.modules()
     )
-
-
-@pytest.fixture
-def model():
-    """A network whose modules have mixed training flags and whose parameters have gradients."""
-    torch.manual_seed(0)
-    model = SmallCNN()
-    model(torch.randn(4, 3, 32, 32)).sum().backward()
-    model.block2.eval()
-    return model
 
 
 def state_of(model):
