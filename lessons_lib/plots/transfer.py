@@ -193,7 +193,7 @@ def forgetting(
 
     Args:
         learned: accuracy on the new task (0–1), by learning rate and epoch.
-        kept: what is left of the old skill (0–1), likewise.
+        kept: share of the old answers that stay (0–1), likewise.
         kept_name: what that is.
 
     Raises:
@@ -204,7 +204,7 @@ def forgetting(
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.3), sharey=True)
     panels = (
         ("Learned: the new task", "share of new pictures right", learned),
-        ("Kept: the old skill", kept_name, kept),
+        ("Kept: the old answers", kept_name, kept),
     )
     colours = plt.get_cmap("viridis")([0.85 * i / max(len(learned) - 1, 1) for i in range(len(learned))])
     for axis, (title, unit, lines) in zip(axes, panels, strict=True):
