@@ -9,8 +9,11 @@ import json
 import operator
 import os
 import re
+import shutil
 import sys
+import tempfile
 import time
+import weakref
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
@@ -21,6 +24,7 @@ from typing import Any
 
 import nbformat
 import psutil
+from jupyter_client.manager import KernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbconvert import HTMLExporter
@@ -140,7 +144,7 @@ def execute(
         store_widget_state=False,
         coalesce_streams=True,
     )
-    client.create_kernel_manager()
+    talk_through_files(client.create_kernel_manager())
     began = time.perf_counter()
     # The notebook runs in a thread, so that Ctrl-C reaches this one, which watches the memory meanwhile.
     with ThreadPoolExecutor(max_workers=1) as pool:
@@ -149,6 +153,19 @@ def execute(
     failure = _explain(client, future.exception())
     seconds = time.perf_counter() - began
     return clean(notebook), Run(path.name[:2], profile, round(seconds, 1), round(peak, 1), failure)
+
+
+def talk_through_files(manager: KernelManager) -> KernelManager:
+    """Let a manager and its kernel, not yet started, talk through files instead of ports, where that is possible.
+
+    A port is chosen by the manager and used by the kernel half a second later. Where several kernels start at
+    once, another may take it in between, and the kernel dies.
+    """
+    if os.name == "posix":
+        folder = tempfile.mkdtemp(prefix="kernel-")
+        weakref.finalize(manager, shutil.rmtree, folder, ignore_errors=True)
+        manager.transport, manager.connection_file = "ipc", str(Path(folder, "kernel.json"))
+    return manager
 
 
 def set_parameters(notebook: NotebookNode, values: Mapping[str, str]) -> None:

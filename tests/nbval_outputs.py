@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import nbval.kernel
 import pytest
 from nbval.plugin import IPyNbCell
 
+from lessons_lib import runner
 from lessons_lib.comparison import outputs
 
+_manager = nbval.kernel.KernelManager
 _exactly = IPyNbCell.compare_outputs
 
 
@@ -21,3 +24,4 @@ def _compare_outputs(cell: IPyNbCell, test, ref, skip_compare=None) -> bool:
 @pytest.hookimpl
 def pytest_configure() -> None:
     IPyNbCell.compare_outputs = _compare_outputs
+    nbval.kernel.KernelManager = lambda **traits: runner.talk_through_files(_manager(**traits))

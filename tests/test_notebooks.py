@@ -337,6 +337,8 @@ def curves(*names: str) -> str:
 
 
 TWO, ONE = curves("trained", "untrained"), curves("trained")
+# how a kernel and its manager talk
+TALKS = "from ipykernel.kernelapp import IPKernelApp\nIPKernelApp.instance().transport"
 # what a cell prints or shows, and what is stored of it: that agrees, and that does not
 AGREE = {
     "in the interval": ("accuracy 0.73 ± 0.03", "accuracy 0.71 ± 0.03"),
@@ -361,7 +363,7 @@ def canaries(tmp_path_factory: pytest.TempPathFactory) -> str:
     """What nbval reports, with the project's own settings, on intact and on corrupted notebooks."""
     folder = tmp_path_factory.mktemp("canaries")
     intact = folder / "intact.ipynb"
-    cells = [code("x = 20"), code("print('x is', x + 1)\nobject()"), code("x")]
+    cells = [code("x = 20"), code("print('x is', x + 1)\nobject()"), code("x"), code(TALKS)]
     nbformat.write(v4.new_notebook(cells=cells), intact)
     assert [run.failure for run in refresh([intact])] == [None]
     nbformat.write(corrupted(nbformat.read(intact, as_version=4)), folder / "corrupted.ipynb")
@@ -404,7 +406,16 @@ def outcomes(report: str, notebook: str) -> list[str]:
 
 
 def test_canary_intact_outputs_pass(canaries: str):
-    assert outcomes(canaries, "intact") == ["PASSED", "PASSED", "PASSED"]
+    assert outcomes(canaries, "intact") == ["PASSED"] * 4
+
+
+@pytest.mark.skipif(os.name != "posix", reason="only ports everywhere else")
+def test_kernels_need_no_port_that_another_can_take(canaries: str, tmp_path: Path):
+    nbformat.write(v4.new_notebook(cells=[code(TALKS)]), tmp_path / "talks.ipynb")
+    refresh([tmp_path / "talks.ipynb"])
+    (output,) = nbformat.read(tmp_path / "talks.ipynb", 4).cells[0].outputs
+    assert output.data["text/plain"] == "'ipc'"
+    assert "PASSED intact.ipynb::Cell 3" in canaries, "nor do those of nbval"
 
 
 def test_canary_what_agrees_passes(canaries: str):
