@@ -6,6 +6,7 @@ import torch
 
 from lessons_lib.methods.correspondence import Delta
 from lessons_lib.plots.correspondence import deltas, hidden_parts, marked, sign_patterns, spoken
+from lessons_lib.statistics import Interval
 from tests.figures import drawn
 
 pytestmark = pytest.mark.usefixtures("no_open_figures")
@@ -54,10 +55,11 @@ def test_deltas_draw_means_and_intervals():
     drawn(figure)
     drawn(deltas({"middle": {"nose": Delta(0.3, 0.01, 0.25, 0.36)}}))
     assert spoken(values) == (
-        "Δ from least to most, middle: nose 0.30, random 0.40; late: nose 0.20, random 0.30."
+        "Δ in middle: nose 0.30 [0.25, 0.36], random 0.40 [0.38, 0.42]; "
+        "in late: nose 0.20 [0.10, 0.30], random 0.30 [0.20, 0.40]."
     )
-    turned = {"late": {"random": values["late"]["nose"], "left_eye": values["late"]["random"]}}
-    assert spoken(turned) == "Δ from least to most, late: random 0.20, left eye 0.30."
+    turned = {"late": {"left_eye": Interval(0.2, 0.1, 0.3)}}
+    assert spoken(turned) == "Δ in late: left eye 0.20 [0.10, 0.30]."
     for bad in ({}, {"middle": values["middle"], "late": {"nose": values["late"]["nose"]}}):
         with pytest.raises(ValueError, match="same conditions"):
             deltas(bad)

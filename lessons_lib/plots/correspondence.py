@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lessons_lib.methods.correspondence import Delta
 from lessons_lib.plots import SIGNED, as_image
+from lessons_lib.statistics import Interval
 
 
 def hidden_parts(images: Tensor, hidden: Mapping[str, Tensor]) -> Figure:
@@ -93,7 +94,7 @@ def sign_patterns(hidden: Tensor, changes: Tensor, title: str, *, features: int 
     return figure
 
 
-def deltas(values: Mapping[str, Mapping[str, Delta]], *, chance: float | None = None) -> Figure:
+def deltas(values: Mapping[str, Mapping[str, Delta | Interval]], *, chance: float | None = None) -> Figure:
     """Δ by condition with its interval over pictures, a panel for each layer or network.
 
     Args:
@@ -126,21 +127,23 @@ def deltas(values: Mapping[str, Mapping[str, Delta]], *, chance: float | None = 
     return figure
 
 
-def spoken(values: Mapping[str, Mapping[str, Delta]]) -> str:
-    """What :func:`deltas` shows, for readers who cannot see it: each panel's conditions from the least Δ to the most.
+def spoken(values: Mapping[str, Mapping[str, Delta | Interval]]) -> str:
+    """What :func:`deltas` shows, for readers who cannot see it: Δ with its interval, by panel and condition.
 
     Args:
         values: by panel, then condition.
 
     Returns:
-        A sentence, such as "Δ from least to most, layer 5: nose 0.40, random 0.47; layer 7: nose 0.41, random 0.46."
+        A sentence, such as "Δ in layer 5: nose 0.40 [0.38, 0.42], random 0.47 [0.46, 0.48]; in layer 7: …".
     """
     panels = []
     for panel, by_condition in values.items():
-        order = sorted(by_condition.items(), key=lambda item: item[1].mean)
-        names = [f"{name.replace('_', ' ')} {delta.mean:.2f}" for name, delta in order]
+        names = [
+            f"{name.replace('_', ' ')} {value.mean:.2f} [{value.low:.2f}, {value.high:.2f}]"
+            for name, value in by_condition.items()
+        ]
         panels.append(f"{panel}: {', '.join(names)}")
-    return f"Δ from least to most, {'; '.join(panels)}."
+    return f"Δ in {'; in '.join(panels)}."
 
 
 def marked(
