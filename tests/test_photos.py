@@ -1,4 +1,5 @@
 import io
+import re
 import socket
 
 import numpy as np
@@ -9,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from lessons_lib import networks
 from lessons_lib.data import photos
 from lessons_lib.data.photos import (
+    LABELLED,
     NAMES,
     TEXTURES,
     atlas,
@@ -21,6 +24,7 @@ from lessons_lib.data.photos import (
     textures,
     views,
 )
+from lessons_lib.models import imagenet
 
 
 @pytest.fixture
@@ -53,7 +57,21 @@ def test_every_photograph_ships_with_a_dependency(name, no_network):
     assert shown.image.shape[0] == 3
     assert min(shown.image.shape[1:]) >= 300
     assert shown.image.float().std() > 5
-    assert "shipped with scikit-" in shown.credit
+    assert re.search(r"shipped with (scikit-image|scikit-learn|foolbox)$", shown.credit)
+
+
+def test_labelled_photographs_know_their_imagenet_class():
+    network = imagenet.load()
+    shown = [photo(name) for name in LABELLED]
+    labels = torch.tensor([one.label for one in shown])
+    names = [network.categories[label] for label in labels.tolist()]
+    assert names[LABELLED.index("dalmatian")] == "dalmatian"
+    assert names[LABELLED.index("eagle")] == "bald eagle"
+    squares = torch.stack([resized(one, network.size) for one in shown])
+    answers = networks.predict(network.model, squares, transform=network.normalise).argmax(1)
+    wrong = [name for name, right in zip(LABELLED, answers == labels, strict=True) if not right]
+    assert wrong == ["buckeye", "car", "birds"]
+    assert photo("chelsea").label is None
 
 
 def test_photographs_are_what_scikit_image_shows():

@@ -1,4 +1,4 @@
-"""Photographs and textures that ship inside scikit-image and scikit-learn, and any picture file of your own.
+"""Photographs and textures that ship inside scikit-image, scikit-learn and foolbox, and any picture file of your own.
 
 Nothing here touches the network: the files are read from the installed packages' own folders.
 """
@@ -71,16 +71,19 @@ class Photo:
         title: what it shows, in a few words.
         image: uint8, shape (3, H, W), 0–255, at its own size.
         credit: who made it, its licence and the package it came with.
+        label: the number of its ImageNet class, 0–999, where its source names one.
     """
 
     name: str
     title: str
     image: Tensor
     credit: str
+    label: int | None = None
 
 
 _SKIMAGE = ("scikit-image", "skimage/data")
 _SKLEARN = ("scikit-learn", "sklearn/datasets/images")
+_FOOLBOX = ("foolbox", "foolbox/data")
 
 # name: ((project, folder), file, title, credit)
 _SHIPPED = {
@@ -99,9 +102,37 @@ _SHIPPED = {
     "tissue": (_SKIMAGE, "ihc.png", "Stained tissue under a microscope", "CMMI, no known restrictions"),
 }
 
-NAMES = tuple(_SHIPPED)
+# name: (file, title); the number at the file's end is the ImageNet class. EfficientNet-Lite0 names all but the
+# buckeye (a custard apple to it), the car (a convertible) and the birds (white storks; they are spoonbills). The
+# windows are labelled "prayer rug".
+_IMAGENET = {
+    "mastiff": ("imagenet_00_243.jpg", "A bull mastiff on a lead"),
+    "chairs": ("imagenet_01_559.jpg", "Folding chairs"),
+    "beaker": ("imagenet_02_438.jpg", "Oil poured into a beaker"),
+    "buckeye": ("imagenet_03_990.jpg", "Buckeyes on a twig"),
+    "strawberries": ("imagenet_04_949.jpg", "Nine strawberries"),
+    "thatch": ("imagenet_05_853.jpg", "A thatched house behind a lawn"),
+    "jeep": ("imagenet_06_609.jpg", "A jeep on a gravel road"),
+    "car": ("imagenet_07_609.jpg", "A car on a rocky slope"),
+    "yurt": ("imagenet_08_915.jpg", "Yurts in a wood"),
+    "bottlecap": ("imagenet_09_455.jpg", "A bottle cap"),
+    "drum": ("imagenet_10_541.jpg", "A drum"),
+    "shoe": ("imagenet_11_630.jpg", "A shoe"),
+    "windows": ("imagenet_12_741.jpg", "Stained-glass windows"),
+    "cannon": ("imagenet_13_471.jpg", "A cannon on cobbles"),
+    "birds": ("imagenet_14_129.jpg", "Two birds on a wire"),
+    "geese": ("imagenet_15_99.jpg", "Geese on a lawn"),
+    "dalmatian": ("imagenet_16_251.jpg", "A dalmatian smelling at leaves"),
+    "eagle": ("imagenet_17_22.jpg", "A bald eagle in flight"),
+    "leafhopper": ("imagenet_18_317.jpg", "A leafhopper on a blade of grass"),
+    "beetle": ("imagenet_19_305.jpg", "A dung beetle on stones"),
+}
+_IMAGENET_CREDIT = "one of ImageNet's classes, its photographer is not named; the package has the MIT licence"
+
+LABELLED = tuple(_IMAGENET)
+NAMES = (*_SHIPPED, *LABELLED)
 TEXTURES = ("brick", "grass", "gravel", "moon", "stars", "tissue")
-PHOTOGRAPHS = tuple(name for name in NAMES if name not in TEXTURES)
+PHOTOGRAPHS = tuple(name for name in _SHIPPED if name not in TEXTURES)
 
 
 def photo(name: str) -> Photo:
@@ -110,11 +141,16 @@ def photo(name: str) -> Photo:
     Raises:
         ValueError: for any other name, listing the valid ones.
     """
-    if name not in _SHIPPED:
+    label = None
+    if name in _SHIPPED:
+        (project, folder), file, title, credit = _SHIPPED[name]
+    elif name in _IMAGENET:
+        (project, folder), (file, title), credit = _FOOLBOX, _IMAGENET[name], _IMAGENET_CREDIT
+        label = int(Path(file).stem.split("_")[2])
+    else:
         raise ValueError(f"there is no photograph {name!r}: choose one of {', '.join(NAMES)}")
-    (project, folder), file, title, credit = _SHIPPED[name]
     path = str(distribution(project).locate_file(f"{folder}/{file}"))  # found without importing the project
-    return Photo(name, title, open_picture(path), f"{credit}; shipped with {project}")
+    return Photo(name, title, open_picture(path), f"{credit}; shipped with {project}", label)
 
 
 def resized(picture: Photo | Tensor, size: int) -> Tensor:
