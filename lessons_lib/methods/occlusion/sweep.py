@@ -52,7 +52,8 @@ def occlude(
     - *fast*: the same in bfloat16 where that is faster. Some positions are computed both ways; if a probability is
       off by more than 0.02, or more than 0.5 % of the classes change, the sweep is *exact* and its ``note`` says so.
     - *adaptive*: a coarse grid first, finer where the map is rough, interpolated in between, until the mean error of
-      the first target should be under 0.01; in bfloat16 if that is faster and adds no more than 0.003.
+      the first target should be a tenth of the map's spread, or 1.25 times what moving the patch to the next position
+      changes, whichever is larger; in bfloat16 if that is faster and adds no more than 0.003.
 
     Which arithmetic is fastest hangs on the machine: from two thousand positions on, some are computed in each, and
     the rest in the fastest. The ``note`` says which. In *exact* all are float32 (or what the network is in), and one
