@@ -17,7 +17,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, partial
 from typing import Any, cast
 
 import torch
@@ -417,7 +417,8 @@ class Plan:
 
     def __post_init__(self) -> None:
         """Remember spans: tiles in a row share them."""
-        self._remembered = lru_cache(maxsize=4096)(self._spans)
+        # a cache of the method would hold the plan, and so its maps, until Python looks for circles
+        self._known: dict[tuple[int, Span, int, bool], list[Span]] = {}
 
     def whole(self, step: int) -> Region:
         """All rows and columns of a step's maps."""
@@ -432,7 +433,10 @@ class Plan:
             changed: within the picture.
             room: the most pixels that change in any call with the same sizes of windows.
         """
-        return self._remembered(axis, changed, room, self.many)
+        key = axis, changed, room, self.many
+        if key not in self._known:
+            self._known[key] = self._spans(*key)
+        return self._known[key]
 
     def _spans(self, axis: int, changed: Span, room: int, many: bool) -> list[Span]:
         spans: list[Span] = []

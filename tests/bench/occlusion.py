@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import statistics
 import time
 from collections.abc import Callable
 from functools import cache, partial
@@ -13,11 +12,9 @@ from torch import Tensor, nn
 
 from lessons_lib.data import photos
 from lessons_lib.data.pictures import to_input
-from lessons_lib.methods.occlusion import Occluder, baseline_picture, occlude
+from lessons_lib.methods.occlusion import Occluder, baseline_picture
 from lessons_lib.methods.occlusion.request import blank_map
 from lessons_lib.methods.occlusion.sweep import Sweep
-from lessons_lib.methods.occlusion.ways import FAST
-from lessons_lib.models import imagenet
 from tests.bench import Skipped, Timing, benchmark, seconds
 
 SIZE, PATCH = 224, 32
@@ -26,7 +23,6 @@ SAMPLED = 1000  # positions that ours is timed on, in whole tiles at random plac
 ONE_BY_ONE = 32  # passes of the lecture's loop timed in a round
 CAPTUM_STRIDE = 24  # 9 × 9 patches
 ROUNDS = 3
-CHECKED = 300  # random places that an adaptive map is compared at
 
 
 @cache
@@ -69,7 +65,7 @@ class Sample:
         blank = blank_map(occluder, baseline_picture(image, "zero", PATCH), PATCH, 1, "centred", target, None)
         self.sweep = Sweep(occluder, blank)
         if fast:
-            self.sweep.try_bfloat16(FAST)
+            self.sweep.try_bfloat16()
         every = torch.ones(SIZE, SIZE, dtype=torch.bool)
         self.sweep.tile = self.sweep.choose_tile(every)
         batches = list(self.sweep.batches(every))
@@ -178,42 +174,3 @@ benchmark("occlusion-exact-vs-lecture")(partial(against_lecture, fast=False))
 benchmark("occlusion-fast-vs-lecture")(partial(against_lecture, fast=True))
 benchmark("occlusion-exact-vs-captum")(partial(against_captum, fast=False))
 benchmark("occlusion-fast-vs-captum")(partial(against_captum, fast=True))
-
-
-@benchmark("occlusion-adaptive-vs-lecture")
-def adaptive_against_lecture() -> Timing:
-    """Whole adaptive maps, from nothing, of every labelled photograph that the network names, against the loop."""
-    network = imagenet.load()
-    ours, peers, errors, estimates, counts = [], [], [], [], []
-    for name in photos.LABELLED:
-        photo = photos.photo(name)
-        image = network.normalise(photos.resized(photo, SIZE))
-        with torch.no_grad():
-            target = int(network.model(image[None]).argmax())
-        if target != photo.label:
-            continue
-        began = time.perf_counter()
-        result = occlude(network.model, image, target, patch=PATCH, mode="adaptive", progress=False)
-        ours.append(time.perf_counter() - began)
-        peers.append(seconds(partial(lecture, network.model, image, target)) * POSITIONS / ONE_BY_ONE)
-        exact = Occluder(network.model, image)
-        rows, columns = torch.randint(SIZE, (2, CHECKED), generator=torch.Generator().manual_seed(0))
-        right = exact(result.boxes(rows, columns), result.filled)[0][:, target]
-        off = (result.probabilities[0][rows, columns] - right).abs().mean()
-        spread = (right - right.median()).abs().mean()
-        errors.append(float(off / spread))
-        estimates.append(abs(result.error - float(off)))
-        counts.append(int(result.computed.sum()))
-    ratios = [peer / own for own, peer in zip(ours, peers, strict=True)]
-    return Timing(
-        statistics.median(ours),
-        "lecture, one by one",
-        statistics.median(peers),
-        f"EfficientNet-Lite0, {SIZE}×{SIZE}, patch {PATCH}, stride 1; medians over the {len(ours)} of "
-        f"{len(photos.LABELLED)} labelled photographs that the network names; a map takes {min(ours):.1f} to "
-        f"{max(ours):.1f} s and is {min(ratios):.0f} to {max(ratios):.0f} times sooner, in the median "
-        f"{statistics.median(ratios):.0f}; it computed {min(counts):,} to {max(counts):,} of {POSITIONS:,} places; "
-        f"mean |Δp| against exact at {CHECKED} random places, as a share of the map's spread: {min(errors):.2f} to "
-        f"{max(errors):.2f}, in the median {statistics.median(errors):.2f}; the map's own estimate is at most "
-        f"{max(estimates):.4f} from it; the peer's {ONE_BY_ONE} passes are scaled",
-    )

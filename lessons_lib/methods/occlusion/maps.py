@@ -29,13 +29,13 @@ class OcclusionMap:
         filled: the picture that showed through the patch, shape (C, H, W).
         layer: the layer of ``channels``, if one was asked for.
         weights: stands for the network's weights, see :func:`lessons_lib.methods.occlusion.occluder.weights_of`.
-        computed: where the network really ran, bool (R, C); elsewhere *adaptive* interpolated.
+        computed: where the network ran, bool (R, C): everywhere unless the sweep was interrupted.
         clean_probabilities: of all classes without a patch, shape (classes,).
         clean_activations: total activation of ``channels`` without a patch, shape (K,).
-        mode: "exact", "fast" or "adaptive": what was really done.
+        mode: "exact" or "fast": what was really done.
         note: how it was computed and what was measured on the way, in a sentence or two.
-        error: *fast* and *adaptive*: mean |Δ probability| of the first target against computing exactly, measured on
-            positions put aside for it; 0 for *exact*.
+        error: *fast*: mean |Δ probability| of the first target against computing exactly, measured on positions
+            computed both ways; 0 for *exact*.
         seconds: how long the sweep took.
     """
 
@@ -71,8 +71,8 @@ class OcclusionMap:
 
     @property
     def complete(self) -> bool:
-        """Whether there is a value for every position."""
-        return bool((self.predicted >= 0).all())
+        """Whether every position is computed."""
+        return bool(self.computed.all())
 
     @property
     def keeps(self) -> Tensor:

@@ -43,7 +43,8 @@ def baseline_picture(image: Tensor, baseline: Baseline | float | Tensor, patch: 
         image: the network's input for one picture, shape (C, H, W).
         baseline: "zero" (0 in the network's input: after normalisation that is some grey, not black), "black", "grey"
             (midway between black and white), "mean" (the picture's mean colour), "blur" (the picture, blurred with
-            a standard deviation of half a patch), a number, or a tensor: a colour (C,) or a picture (C, H, W).
+            a standard deviation of half a patch), a number, or a tensor: a colour (C,) or (C, 1, 1), or a picture
+            (C, H, W).
         patch: side of the patch in pixels.
         black: the input value of a black pixel, a number or one for each channel (C,).
         white: that of a white pixel.
@@ -68,13 +69,13 @@ def _baseline_picture(
     white: Tensor | float,
 ) -> Tensor:
     if isinstance(baseline, Tensor):
-        if baseline.shape not in {image.shape[:1], image.shape}:
+        colour = image.shape[:1]
+        if baseline.shape not in {colour, (*colour, 1, 1), image.shape}:
             raise ValueError(
-                f"a baseline has shape {tuple(image.shape[:1])} or {tuple(image.shape)}, not {tuple(baseline.shape)}"
+                f"a baseline has shape {tuple(colour)} or {tuple(image.shape)}, not {tuple(baseline.shape)}"
             )
-        return (
-            (baseline if baseline.ndim == 3 else baseline[:, None, None]).detach().to(image).expand_as(image)
-        )
+        picture = baseline[:, None, None] if baseline.ndim == 1 else baseline
+        return picture.detach().to(image).expand_as(image)
     if isinstance(baseline, Real):
         return torch.full_like(image, float(baseline))
     if not isinstance(baseline, str) or baseline not in get_args(Baseline):
@@ -197,14 +198,15 @@ class Occluder:
 
     @property
     def plan(self) -> Plan | None:
-        """The incremental plan, if there is one."""
-        self.refresh()
+        """The incremental plan of the last call, if there is one."""
         return self._plan
 
     @property
     def clean(self) -> tuple[Tensor, Tensor | None]:
-        """Probabilities (classes,) of the picture without a patch, and each channel's total activation (channels,)."""
-        self.refresh()
+        """Probabilities (classes,) of the picture without a patch, and each channel's total activation (channels,).
+
+        They are those of the network of the last call.
+        """
         return self._clean
 
     @torch.inference_mode()

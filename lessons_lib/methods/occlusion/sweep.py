@@ -13,18 +13,17 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from lessons_lib.course import fast_bfloat16
-from lessons_lib.methods.occlusion import adaptive
 from lessons_lib.methods.occlusion.maps import OcclusionMap
 from lessons_lib.methods.occlusion.occluder import CLOSE, Baseline, Occluder, baseline_picture
 from lessons_lib.methods.occlusion.request import Placement, Targets, blank_map, resumable
-from lessons_lib.methods.occlusion.ways import FAST, ROUGH, ROUNDS, Race, Tolerance
+from lessons_lib.methods.occlusion.ways import FAST, ROUNDS, Race
 
-Mode = Literal["exact", "fast", "adaptive"]
+Mode = Literal["exact", "fast"]
 
 Tile = tuple[int, int]
 Batch = tuple[Tensor, Tensor]  # rows and columns of some positions
 
-LEAST_CHECKED = 32
+_CHECKED = 32, 200  # positions computed both ways: at least, at most
 _TOGETHER = 8  # of them in one batch
 _SIDE = 4  # within so many rows and columns
 _MANY = 2000  # positions from which it pays to prepare, see Plan.many, and to try several ways
@@ -51,9 +50,6 @@ def occlude(
       whole network runs for each patch.
     - *fast*: the same in bfloat16 where that is faster. Some positions are computed both ways; if a probability is
       off by more than 0.02, or more than 0.5 % of the classes change, the sweep is *exact* and its ``note`` says so.
-    - *adaptive*: a coarse grid first, finer where the map is rough, interpolated in between, until the mean error of
-      the first target should be a tenth of the map's spread, or 1.25 times what moving the patch to the next position
-      changes, whichever is larger; in bfloat16 if that is faster and adds no more than 0.003.
 
     Which arithmetic is fastest hangs on the machine: from two thousand positions on, some are computed in each, and
     the rest in the fastest. The ``note`` says which. In *exact* all are float32 (or what the network is in), and one
@@ -70,7 +66,7 @@ def occlude(
         baseline: what stands in the patch, see :func:`baseline_picture`.
         placement: "centred": the patch's centre visits every pixel, and the picture's edge clips the patch (the
             lecture). "inside": the patch stays inside the picture.
-        mode: "exact", "fast" or "adaptive".
+        mode: "exact" or "fast".
         layer: a layer whose channels' total activation is recorded too.
         channels: which; by default the strongest one on the picture without a patch (Zeiler and Fergus, figure 6 b).
         resume: an unfinished map of the same sweep.
@@ -101,15 +97,12 @@ def occlude(
     interrupted = False
     with tqdm(total=sweep.left, unit="patch", disable=not progress, leave=False) as sweep.bar:
         try:
-            if mode != "exact":
-                sweep.try_bfloat16(FAST if mode == "fast" else ROUGH)
-            if mode == "adaptive":
-                sweep.interpolate()
-            else:
-                sweep.compute(~sweep.map.computed)
+            if mode == "fast":
+                sweep.try_bfloat16()
+            sweep.compute(~sweep.map.computed)
         except KeyboardInterrupt:
             interrupted = True
-    done = sweep.result(mode, time.perf_counter() - began)
+    done = sweep.result(time.perf_counter() - began)
     if interrupted:
         count = int(done.computed.sum())
         print(
@@ -127,8 +120,7 @@ class Sweep:
         map: what is known so far.
         tile: rows and columns of positions that share a rectangle; kept for the whole sweep, since new sizes cost.
         bar: the progress bar.
-        error: mean |Δp| of interpolating.
-        rounding: and of bfloat16.
+        rounding: mean |Δp| of bfloat16.
         prepared: whether Winograd's way has been added, where there is one.
         raced: whether ways have been tried on batches of this sweep.
         used: the ways by which some of the map was computed.
@@ -140,7 +132,7 @@ class Sweep:
         self.map = known
         self.bar: Any = tqdm(disable=True)
         self.tile: Tile | None = None
-        self.error, self.rounding = 0.0, 0.0
+        self.rounding = 0.0
         self.prepared = self.raced = False
         self.used: set[str] = set()
         plan = occluder.whole_because
@@ -158,8 +150,6 @@ class Sweep:
 
     def compute(self, wanted: Tensor) -> None:
         """Run the network at the positions ``wanted``, bool (R, C)."""
-        if not wanted.any():
-            return
         if self.tile is None:
             self.tile = self.choose_tile(wanted)
         batches = list(self.batches(wanted))
@@ -234,22 +224,6 @@ class Sweep:
         refused = "".join(f"; {name} is not exact enough" for name in race.ways if name not in allowed)
         self.notes.append(f"{self.chosen}, the fastest here (ms a patch, tried: {times}{refused})")
 
-    def interpolate(self) -> None:
-        """Complete the map adaptively: compute what must be computed, interpolate the rest, measure the error."""
-        known = self.map
-        self.bar.total = int(known.computed.sum())
-        self.tile = self.choose_tile(adaptive.typical(known))
-        error, notes = adaptive.refine(known, self.complete)
-        self.error += error
-        self.notes += notes
-
-    def complete(self, wanted: Tensor) -> None:
-        """Compute those of the positions ``wanted`` that are not known yet."""
-        missing = wanted & ~self.map.computed
-        self.bar.total += int(missing.sum())
-        self.bar.refresh()
-        self.compute(missing)
-
     def batches(self, wanted: Tensor) -> Iterator[Batch]:
         """The positions wanted, in batches of neighbours: those that fall into one tile."""
         batch = self.occluder.batch
@@ -293,7 +267,7 @@ class Sweep:
         most = max(len(self.map.tops), len(self.map.lefts)).bit_length()
         return min(((1 << n // 2, 1 << n - n // 2) for n in range(2 * most + 1)), key=cost)
 
-    def try_bfloat16(self, tolerance: Tolerance) -> None:
+    def try_bfloat16(self) -> None:
         """Go on in bfloat16 if that is faster here, and what comes out as near as it must be."""
         exact = self.ways["plain"]
         if self.left < _MANY:
@@ -307,7 +281,8 @@ class Sweep:
             return
         fast = Occluder(exact.model, exact.image, layer=exact.layer, bfloat16=True, recording=exact.recording)
         self.ways["bfloat16"] = fast
-        count = min(max(LEAST_CHECKED, self.map.positions // 200), tolerance.checked)
+        least, most = _CHECKED
+        count = min(max(least, self.map.positions // 200), most)
         race, room = self.race_of_ways(), self.map.room_of((_SIDE, _SIDE))
         worst, total, changed = 0.0, 0.0, 0
         for number, batch in enumerate(self.sample(count), 1):
@@ -323,12 +298,7 @@ class Sweep:
                 self.notes.append(f"float32, which is faster here than bfloat16 ({seconds} ms a patch)")
                 return
         found = f"on {count} positions computed both ways |Δp| ≤ {worst:.4f} and {changed} classes changed"
-        near = (
-            worst <= tolerance.most
-            and total <= tolerance.mean * count
-            and changed <= tolerance.classes * count
-        )
-        if near:
+        if worst <= FAST.most and changed <= FAST.classes * count:
             self.chosen, self.rounding = "bfloat16", total / count
             self.notes.append(f"bfloat16: {found}")
         else:
@@ -345,16 +315,13 @@ class Sweep:
             rows, columns = ((c + o).clamp(max=n - 1) for c, o, n in zip(corner, offsets, shape, strict=True))
             yield rows, columns
 
-    def result(self, mode: Mode, seconds: float) -> OcclusionMap:
-        """The map, finished or not."""
-        before = self.map.error  # of what was known when the sweep began; then none of it is interpolated
-        rounded = "bfloat16" in self.used
-        rounding = max(before, self.rounding if rounded else 0)
-        if mode != "adaptive":
-            mode = "fast" if rounding or rounded else "exact"
-        seconds += self.map.seconds
+    def result(self, seconds: float) -> OcclusionMap:
+        """The map, finished or not; what was rounded before it was resumed stays so."""
+        mode, error = self.map.mode, self.map.error
+        if "bfloat16" in self.used:
+            mode, error = "fast", max(error, self.rounding)
         note = "; ".join(self.notes)
-        return replace(self.map, mode=mode, note=note, error=self.error + rounding, seconds=seconds)
+        return replace(self.map, mode=mode, note=note, error=error, seconds=self.map.seconds + seconds)
 
 
 def _middle(length: int, whole: int) -> tuple[int, int]:

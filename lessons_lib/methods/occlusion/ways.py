@@ -23,21 +23,14 @@ class Tolerance:
 
     Attributes:
         most: of any probability at any of them.
-        mean: of the first target's probability, on average.
         classes: share of them whose most probable class may change.
-        checked: how many of them, at most.
     """
 
     most: float
-    mean: float
     classes: float
-    checked: int
 
 
-FAST = Tolerance(most=0.02, mean=0.02, classes=0.005, checked=200)
-ROUGH = Tolerance(
-    most=1.0, mean=0.003, classes=1.0, checked=32
-)  # adaptive interpolates with larger errors than that
+FAST = Tolerance(most=0.02, classes=0.005)
 
 
 @dataclass
