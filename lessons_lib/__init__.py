@@ -6,5 +6,5 @@ What no lesson teaches lies apart: ``incremental`` (fast occlusion), ``drawing``
 pictures, on the command line), ``recipes``, ``runner`` and ``comparison`` (the stored notebooks).
 
 Imports run one way: runner → finetune → widgets → plots → methods → incremental → recipes → training → networks →
-models → data → drawing → statistics, processes, course, comparison.
+models → data → drawing → statistics, processes, exercises, course, comparison.
 """
