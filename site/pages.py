@@ -22,7 +22,13 @@ from PIL import Image
 REPOSITORY = Path(__file__).resolve().parents[1]
 LESSONS = sorted((REPOSITORY / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 MODEL_CARDS = sorted((REPOSITORY / "data" / "checkpoints").glob("*/README.md"))
-GUIDES = ("CONTRIBUTING.md", "TEACHING.md", "notebooks/assignments/README.md", "data/README.md")
+GUIDES = (
+    "CONTRIBUTING.md",
+    "TEACHING.md",
+    "notebooks/assignments/README.md",
+    "data/README.md",
+    "data/records/README.md",
+)
 # nbconvert's Markdown with outputs and solutions in blocks of their own, and pictures of a known size
 PAGE = """
 {%- extends 'markdown/index.md.j2' -%}

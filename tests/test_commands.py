@@ -759,6 +759,26 @@ def test_a_benchmark_beside_other_work_is_repeated_and_then_refused(monkeypatch:
         bench_command.undisturbed(lambda: bench.Timing(1, "another", 3))
 
 
+def test_the_page_of_measurements_shows_what_the_benchmarks_stored(tmp_path: Path):
+    page = tmp_path / "page.md"
+    page.write_text(bench_command.PAGE.read_text(encoding="utf-8"), encoding="utf-8")
+    bench_command.write_page(path=page)
+    assert page.read_text(encoding="utf-8") == bench_command.PAGE.read_text(encoding="utf-8"), (
+        "run make bench"
+    )
+    stored = json.loads(bench_command.RESULTS.read_text(encoding="utf-8"))
+    lines = re.findall(r"^\| `([\w.-]+)` \|.*\|$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(lines) == sorted(row["name"] for row in stored)
+    row = {"name": "one", "processor": "AVX2", "date": "2026-01-02", "peer": "a loop", "note": "a|b"}
+    (tmp_path / "results.json").write_text(
+        json.dumps([row | {"peer_s": 1234.0, "ours_s": 2.0, "ratio": 617}])
+    )
+    bench_command.write_page(tmp_path / "results.json", page)
+    assert "| `one` | AVX2, 2026-01-02 | a loop: 1,234 s | 2 s | **617×** | a/b |" in page.read_text(
+        encoding="utf-8"
+    )
+
+
 @pytest.mark.usefixtures("benchmarks")
 def test_an_unknown_benchmark_is_an_error(tmp_path: Path):
     with pytest.raises(

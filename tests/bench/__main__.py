@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import importlib
+import json
 import pkgutil
 import platform
 import sys
@@ -19,11 +20,12 @@ from pathlib import Path
 import psutil
 
 import tests.bench
-from lessons_lib.course import processor_capabilities
+from lessons_lib.course import REPOSITORY, processor_capabilities
 from lessons_lib.runner import merge_json
 from tests.bench import BENCHMARKS, Skipped, Timing
 
 RESULTS = Path(__file__).with_name("results.json")
+PAGE = REPOSITORY / "data" / "records" / "README.md"
 OTHERS = 0.1  # cores that other work may take: a twentieth of two
 # instructions that decide how fast a network runs, the newest first, and what a processor that has them is called
 CLASSES = {
@@ -120,6 +122,35 @@ def table(timings: Mapping[str, Timing]) -> str:
     return "\n".join(lines)
 
 
+def page(rows: Sequence[Mapping[str, str | float]]) -> str:
+    """All figures as a Markdown table, a line for each benchmark and class of processor."""
+    lines = [
+        "| benchmark | processor, date | peer | here | ratio | what was measured |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in sorted(rows, key=lambda row: (row["name"], row["processor"])):
+        note = str(row.get("note", "")).replace("|Δp|", "Δp").replace("|", "/")
+        lines.append(
+            f"| `{row['name']}` | {row['processor']}, {row['date']} | {row['peer']}: {_figure(row['peer_s'])} s | "
+            f"{_figure(row['ours_s'])} s | **{_figure(row['ratio'])}×** | {note} |"
+        )
+    return "\n".join(lines)
+
+
+def _figure(value: str | float) -> str:
+    """Three digits, and no fewer than the whole ones."""
+    return f"{float(value):,.0f}" if float(value) >= 100 else f"{float(value):.3g}"
+
+
+def write_page(results: Path = RESULTS, path: Path = PAGE) -> None:
+    """Put :func:`page` between the marks of the page of measurements."""
+    text = path.read_text(encoding="utf-8")
+    before, rest = text.split("results.json -->\n", 1)
+    after = rest[rest.index("<!-- end -->") :]
+    figures = page(json.loads(results.read_text(encoding="utf-8")))
+    path.write_text(f"{before}results.json -->\n\n{figures}\n\n{after}", encoding="utf-8")
+
+
 def main(names: Sequence[str]) -> int:
     """The command line; returns the exit code."""
     for module in pkgutil.iter_modules(tests.bench.__path__):
@@ -132,6 +163,7 @@ def main(names: Sequence[str]) -> int:
         return 2
     if timings:
         print(table(timings))
+        write_page()
     return 0
 
 
