@@ -11,13 +11,12 @@ from lessons_lib import plots
 from lessons_lib.course import figure_style
 from lessons_lib.methods.evaluation import Curve, Randomisation
 from lessons_lib.methods.invariance import PIXELS, Invariance
-from lessons_lib.plots import class_visualization, deconvnet, evaluation, invariance, occlusion, transfer
+from lessons_lib.plots import class_visualization, deconvnet, evaluation, invariance, transfer
 
 pytestmark = pytest.mark.usefixtures("no_open_figures")
 
 COUNT = 12  # more than any list of markers is long
 NAMES = [f"line {i}" for i in range(COUNT)]
-STEPS = {1.0: 0.25, 2.0: 0.5}
 SHARES, SEEDS = {"a": 0.1, "b": 0.2}, {"a": (0.1, 0.2), "b": (0.3, 0.5)}
 BY_EPOCH = {name: {1: 0.5, 2: 0.75} for name in NAMES}
 CURVE = Curve(torch.linspace(0, 1, 3, dtype=torch.float64), torch.rand(2, 3))
@@ -28,7 +27,6 @@ NOISE = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 FIGURES = {
     "by_layer": lambda: plots.by_layer(dict.fromkeys(NAMES, SHARES), title="", ylabel=""),
     "settling": lambda: deconvnet.settling(BY_EPOCH),
-    "costs": lambda: occlusion.costs({"patch": dict.fromkeys(NAMES, STEPS)}),
     "spectra": lambda: class_visualization.spectra(dict.fromkeys(NAMES, NOISE), NOISE),
     "training_curves": lambda: invariance.training_curves({"shift": dict.fromkeys(NAMES, ROBUST)}),
     "layer_profiles": lambda: transfer.layer_profiles(

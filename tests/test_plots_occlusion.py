@@ -13,16 +13,16 @@ from PIL import Image
 
 from lessons_lib.methods.occlusion import OcclusionMap
 from lessons_lib.plots.occlusion import (
-    costs,
     drops_by_part,
     heat_maps,
     patched,
     predicted_classes,
+    segments,
     sensitivity,
-    side_by_side,
-    ways,
+    strips,
     zeiler_fergus,
 )
+from lessons_lib.statistics import Interval
 from tests.figures import drawn
 
 pytestmark = pytest.mark.usefixtures("no_open_figures")
@@ -50,7 +50,7 @@ def swept():
         filled=torch.zeros(3, 20, 24),
         layer=None,
         weights=0,
-        computed=torch.rand(10, 12, generator=generator) < 0.5,
+        computed=torch.ones(10, 12, dtype=torch.bool),
         clean_probabilities=torch.tensor([0.6, 0.4, *[0.0] * 10]),
         clean_activations=torch.tensor([11.0]),
         mode="exact",
@@ -74,6 +74,9 @@ def test_sensitivity(swept):
     assert "0.60" in heat.get_title()
     assert np.array_equal(shown(wrong), swept.predicted != 0)
     assert "22 of 120" in wrong.get_title()
+    bar = figure.axes[4]
+    assert "line: without a patch" in bar.get_ylabel()
+    assert [line.get_ydata()[0] for line in bar.lines[-2:]] == pytest.approx([0.6, 0.6])
     assert np.array_equal(shown(overlay)[..., 3] > 0, swept.predicted != 0)
     drawn(figure)
 
@@ -93,6 +96,7 @@ def test_zeiler_fergus(swept):
     axes = [axis for axis in figure.axes if axis.images]
     assert np.array_equal(shown(axes[1]), swept.activations[0])
     assert "layer4, channel 7" in axes[1].get_title()
+    assert axes[1].images[0].get_clim() == (swept.activations.min(), swept.activations.max())
     assert np.array_equal(shown(axes[2]), swept.probabilities[0])
     assert [t.get_text() for t in axes[3].get_legend().get_texts()] == [
         "class 0",
@@ -126,39 +130,39 @@ def test_rare_classes_share_a_colour(swept):
 
 
 def test_heat_maps_share_one_scale(swept):
-    low = replace(swept, probabilities=swept.probabilities / 10)
-    figure = heat_maps(IMAGE, {"zero": {"6": swept, "9": low}, "blur": {"6": low, "9": swept}})
-    images = [axis.images[0] for axis in figure.axes if axis.images and "keeps" in axis.get_title()]
-    assert len(images) == 4
+    low = replace(swept, probabilities=swept.probabilities / 10, patch=8)
+    figure = heat_maps([IMAGE, 255 - IMAGE], {"zero": {"6": swept, "9": low}, "blur": {"6": low, "9": swept}})
+    grid = np.array(figure.axes[:6]).reshape(2, 3)
+    images = [axis.images[0] for axis in grid[:, 1:].flat]
     assert len({image.get_clim() for image in images}) == 1
     assert np.array_equal(images[1].get_array(), low.probabilities[0])
-    assert "keeps 82%" in figure.axes[1].get_title()
+    assert grid[0, 1].get_title() == "6\nanswer stays at 98 of 120"
+    assert np.array_equal(shown(grid[1, 0]), 255 - IMAGE.permute(1, 2, 0))
+    assert [axis.patches[0].get_width() for axis in grid[:, 0]] == [6, 8]
     drawn(figure)
+    with pytest.raises(ValueError, match="one picture for each row"):
+        heat_maps([IMAGE], {"zero": {"6": swept}, "blur": {"6": swept}})
 
 
-def test_side_by_side(swept):
-    figure = side_by_side([IMAGE, IMAGE], [swept, swept], ["a", "b"])
-    assert figure.axes[0].get_title() == "a 0.60"
-    assert np.array_equal(shown(figure.axes[3]), swept.probabilities[0])
-    drawn(figure)
+def test_strips_mark_the_median():
+    values = {"a": torch.tensor([0.1, 0.2, 0.9]), "b": torch.tensor([0.5, 0.6])}
+    axis = strips(values, ylabel="correlation", title="Maps").axes[0]
+    for dots, group in zip(axis.collections[::2], values.values(), strict=True):
+        assert np.allclose(dots.get_offsets()[:, 1], group)
+    medians = [line.get_segments()[0][0, 1] for line in axis.collections[1::2]]
+    assert np.allclose(medians, [0.2, 0.5])
+    drawn(axis.figure)
 
 
-def test_ways_compares_positions_that_coincide(swept):
-    finer = replace(
-        swept,
-        tops=torch.arange(20) - 3,
-        lefts=torch.arange(24) - 3,
-        probabilities=(swept.probabilities + 0.25).repeat_interleave(2, 1).repeat_interleave(2, 2),
-        predicted=torch.zeros(20, 24, dtype=torch.int64),
-        computed=torch.ones(20, 24, dtype=torch.bool),
-    )
-    figure = ways({"exact": swept, "finer": finer})
-    axes = np.array(figure.axes[:4]).reshape(2, 2)
-    assert "0.2500" in axes[0, 1].get_title()
-    assert f"{int(swept.computed.sum())} of 120" in axes[1, 0].get_title()
-    dots = axes[1, 0].collections[0].get_offsets()
-    rows, columns = swept.computed.nonzero(as_tuple=True)
-    assert np.array_equal(np.asarray(dots), torch.stack([columns * 2, rows * 2], 1))
+def test_segments_are_coloured_by_what_they_cost():
+    labels = (torch.arange(20)[:, None] // 10 * 2 + torch.arange(24) // 12).long()
+    drops = torch.tensor([0.4, -0.1, 0.0, 0.2])
+    figure = segments(IMAGE, labels, drops, "class 0")
+    picture, costs, _ = figure.axes
+    assert np.array_equal(shown(costs), drops[labels])
+    assert costs.images[0].get_clim() == pytest.approx((-0.4, 0.4))
+    assert picture.get_title() == "4 segments"
+    assert (shown(picture)[9, 2] == (1, 1, 0)).all(), "a border"
     drawn(figure)
 
 
@@ -168,25 +172,17 @@ def test_a_flat_map_can_be_drawn(swept):
     drawn(zeiler_fergus(IMAGE, flat, CLASSES, "layer"))
 
 
-def test_costs_draws_the_numbers():
-    figure = costs(
-        {"stride": {"loop": {1: 100.0, 2: 25.0}, "ours": {1: 10.0, 2: 3.0}}, "patch": {"loop": {8: 4.0}}}
-    )
-    assert [line.get_ydata().tolist() for line in figure.axes[0].lines] == [[100, 25], [10, 3]]
-    assert figure.axes[0].get_xlabel() == "stride"
-    assert figure.axes[0].get_yscale() == "log"
-    figure.draw_without_rendering()
-    written = [label.get_text() for label in figure.axes[0].get_yticklabels()]
-    assert {"2", "5", "10", "50", "100"} <= set(written), "times can be read off, not only powers of ten"
-    drawn(figure)
-
-
-def test_drops_by_part_puts_the_largest_first():
-    figure = drops_by_part({"ears": 0.1, "nose": 0.3, "background": 0.0})
-    axis = figure.axes[0]
-    assert [label.get_text() for label in axis.get_yticklabels()] == ["nose", "ears", "background"]
-    assert [bar.get_width() for bar in axis.patches] == [0.3, 0.1, 0.0]
-    drawn(figure)
+def test_drops_by_part_shows_intervals_by_group():
+    own = {"nose": Interval(0.3, 0.2, 0.45), "ears": Interval(0.1, 0.05, 0.12)}
+    other = {"nose": Interval(0.1, 0.0, 0.2), "ears": Interval(0.1, 0.02, 0.2)}
+    axis = drops_by_part({"own": own, "another": other}).axes[0]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["nose", "ears"]
+    for container, by_part in zip(axis.containers, (own, other), strict=True):
+        points, _, (bars,) = container
+        assert np.allclose(points.get_xdata(), [value.mean for value in by_part.values()])
+        assert np.allclose(bars.get_segments()[0][:, 0], [by_part["nose"].low, by_part["nose"].high])
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["own", "another"]
+    drawn(axis.figure)
 
 
 SVG_NAMES = {"s": "http://www.w3.org/2000/svg"}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 import html
 import io
-import itertools
 import textwrap
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -18,16 +18,18 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Patch, Rectangle
-from matplotlib.ticker import LogLocator, StrMethodFormatter
 from PIL import Image
+from skimage.segmentation import mark_boundaries
 from torch import Tensor
 
 from lessons_lib.methods.occlusion import OcclusionMap
-from lessons_lib.plots import ACTIVATION, MARKERS, PROBABILITY, as_image
+from lessons_lib.plots import ACTIVATION, MARKERS, PROBABILITY, SIGNED, as_image
+from lessons_lib.statistics import Interval
 
 _CLASS_COLOURS = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#0072B2", "#F0E442")
 _OTHERS = "#777777"
 _WRONG = "#D55E00"
+_BAR: dict[str, Any] = {"fraction": 0.046, "pad": 0.03}  # as high as the picture beside it
 
 
 def sensitivity(image: Tensor, result: OcclusionMap, name: str) -> Figure:
@@ -47,7 +49,7 @@ def sensitivity(image: Tensor, result: OcclusionMap, name: str) -> Figure:
     drawn = _heat(axes[1], result.probabilities[0], result, PROBABILITY, *_range([result]))
     clean = result.clean_probabilities[result.targets[0]]
     axes[1].set_title(f"probability of {_short(name)}\nwithout a patch {clean:.2f}")
-    figure.colorbar(drawn, ax=axes[1], shrink=0.75)
+    _colour_bar(figure, drawn, axes[1], [result])
     wrong = ~result.keeps
     axes[2].imshow(
         wrong.numpy(), cmap=ListedColormap(["0.93", _WRONG]), vmin=0, vmax=1, extent=_extent(result)
@@ -77,20 +79,22 @@ def zeiler_fergus(image: Tensor, result: OcclusionMap, classes: Sequence[str], l
     """
     if not result.channels:
         raise ValueError('this map has no activations: sweep with layer="…"')
-    figure, axes = plt.subplots(1, 4, figsize=(11.5, 1.2 + 2.2 * image.shape[1] / image.shape[2]))
+    figure, grid = plt.subplots(2, 2, figsize=(9.6, 1.6 + 7.2 * image.shape[1] / image.shape[2]))
+    axes = grid.flatten()
     for axis in axes:
         axis.axis("off")
     axes[0].imshow(as_image(image))
-    axes[0].set_title("picture")
+    axes[0].set_title("picture", fontsize=10)
     activations = result.activations[0]
-    drawn = _heat(axes[1], activations, result, ACTIVATION, 0, max(float(activations.max()), 1e-6))
-    axes[1].set_title(f"{layer}, channel {result.channels[0]}\ntotal activation", fontsize=9)
-    figure.colorbar(drawn, ax=axes[1], shrink=0.7)
+    low, high = float(activations.min()), float(activations.max())
+    drawn = _heat(axes[1], activations, result, ACTIVATION, low, max(high, low + 1e-6))
+    axes[1].set_title(f"{layer}, channel {result.channels[0]}", fontsize=10)
+    figure.colorbar(drawn, ax=axes[1], label="total activation", **_BAR)
     drawn = _heat(axes[2], result.probabilities[0], result, PROBABILITY, *_range([result]))
-    axes[2].set_title(f"probability of\n{_short(classes[result.targets[0]])}", fontsize=9)
-    figure.colorbar(drawn, ax=axes[2], shrink=0.7)
+    axes[2].set_title(f"probability of {_short(classes[result.targets[0]])}", fontsize=10)
+    _colour_bar(figure, drawn, axes[2], [result])
     _draw_classes(axes[3], result, classes)
-    axes[3].set_title("most probable class", fontsize=9)
+    axes[3].set_title("most probable class", fontsize=10)
     return figure
 
 
@@ -112,93 +116,81 @@ def predicted_classes(image: Tensor, result: OcclusionMap, classes: Sequence[str
     return figure
 
 
-def heat_maps(image: Tensor, rows: Mapping[str, Mapping[str, OcclusionMap]]) -> Figure:
-    """Probability maps in a grid with one colour scale: a row for each condition, a column for another.
+def heat_maps(images: Sequence[Tensor], rows: Mapping[str, Mapping[str, OcclusionMap]]) -> Figure:
+    """Probability maps in a grid with one colour scale, each row beside its picture with the patch framed.
 
     Args:
-        image: uint8, shape (3, H, W), drawn once at the left.
+        images: the picture of each row, uint8, shape (3, H, W).
         rows: maps by row name, then column name; the first target of each is drawn.
+
+    Raises:
+        ValueError: if there is not one picture for each row.
     """
-    names = list(next(iter(rows.values())))
+    if len(images) != len(rows) or not rows:
+        raise ValueError(
+            f"need one picture for each row of maps, at least one, not {len(images)} for {len(rows)}"
+        )
+    columns = list(next(iter(rows.values())))
     low, high = _range([result for maps in rows.values() for result in maps.values()])
-    figure, axes = plt.subplots(
-        len(rows),
-        1 + len(names),
-        figsize=(1.75 * (1 + len(names)) + 0.6, 1.95 * len(rows) + 0.2),
-        squeeze=False,
-    )
+    width, height = images[0].shape[2] / images[0].shape[1], 1.95
+    size = (height * width * (1 + len(columns)) + 1, (height + 0.25) * len(rows) + 0.2)
+    figure, axes = plt.subplots(len(rows), 1 + len(columns), figsize=size, squeeze=False)
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_visible(False)
-    for i, (row, maps) in enumerate(rows.items()):
-        if i == 0:
-            axes[0, 0].imshow(as_image(image))
-        axes[i, 1].set_ylabel(row)
-        for j, name in enumerate(names, start=1):
-            result = maps[name]
-            drawn = _heat(axes[i, j], result.probabilities[0], result, PROBABILITY, low, high)
-            kept = result.kept / result.positions
-            axes[i, j].set_title(f"{name}\n" * (i == 0) + f"keeps {kept:.0%}", fontsize=9)
-    figure.colorbar(drawn, ax=axes, shrink=0.6, label="probability")
+    for line, image, (row, maps) in zip(axes, images, rows.items(), strict=True):
+        line[0].imshow(as_image(image))
+        first = maps[columns[0]]
+        line[0].add_patch(_patch_at(first, len(first.tops) // 2, len(first.lefts) // 2))
+        line[0].set_ylabel(row, fontsize=9)
+        line[0].set_title("picture and patch" * (line is axes[0]), fontsize=8)
+        for axis, column in zip(line[1:], columns, strict=True):
+            result = maps[column]
+            drawn = _heat(axis, result.probabilities[0], result, PROBABILITY, low, high)
+            title = f"{column}\n" * (maps is next(iter(rows.values())))
+            axis.set_title(f"{title}answer stays at {result.kept} of {result.positions}", fontsize=8)
+    _colour_bar(figure, drawn, axes, [result for maps in rows.values() for result in maps.values()])
     return figure
 
 
-def side_by_side(images: Sequence[Tensor], maps: Sequence[OcclusionMap], names: Sequence[str]) -> Figure:
-    """Pictures above their probability maps.
+def strips(groups: Mapping[str, Tensor], *, ylabel: str, title: str) -> Figure:
+    """A dot for each picture, in a column for each group, and a line at the group's median.
 
     Args:
-        images: uint8, shape (3, H, W) each.
-        maps: one for each; the first target is drawn, with a colour scale of its own.
-        names: the first targets' classes.
+        groups: a number for each picture by group, shape (N,).
+        ylabel: what is measured.
+        title: the figure's.
     """
-    side = min(2.9, 11.5 / len(images))
-    figure, axes = plt.subplots(2, len(images), figsize=(side * len(images), 2.2 * side), squeeze=False)
-    for axis in axes.flat:
+    figure, axis = plt.subplots(figsize=(1.4 + 1.3 * len(groups), 3))
+    for place, values in enumerate(groups.values()):
+        offsets = 0.3 * ((np.arange(len(values)) * 0.618) % 1) - 0.15  # so that no dot hides another
+        axis.scatter(place + offsets, values.numpy(), s=18, alpha=0.7, color=_CLASS_COLOURS[5], linewidths=0)
+        axis.hlines(float(values.median()), place - 0.3, place + 0.3, color="black")
+    axis.set_xticks(range(len(groups)), [textwrap.fill(name, 12) for name in groups], fontsize=9)
+    axis.set(ylabel=ylabel, xlim=(-0.6, len(groups) - 0.4))
+    axis.set_title(title, fontsize=10)
+    return figure
+
+
+def segments(image: Tensor, labels: Tensor, drops: Tensor, name: str) -> Figure:
+    """A picture with the borders of its segments, beside how much probability is lost when each is covered.
+
+    Args:
+        image: uint8, shape (3, H, W).
+        labels: the number of each pixel's segment, from 0, shape (H, W).
+        drops: for each segment, shape (S,).
+        name: the class.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(7.6, 3.2))
+    for axis in (left, right):
         axis.axis("off")
-    for i, (image, result, name) in enumerate(zip(images, maps, names, strict=True)):
-        axes[0, i].imshow(as_image(image))
-        clean = float(result.clean_probabilities[result.targets[0]])
-        axes[0, i].set_title(f"{_short(name)} {clean:.2f}")
-        drawn = _heat(axes[1, i], result.probabilities[0], result, PROBABILITY, *_range([result]))
-        axes[1, i].set_title(f"keeps its answer at {result.kept / result.positions:.0%}", fontsize=9)
-        figure.colorbar(drawn, ax=axes[1, i], orientation="horizontal", shrink=0.8, pad=0.03)
+    left.imshow(mark_boundaries(as_image(image), labels.numpy(), color=(1, 1, 0)))
+    left.set_title(f"{len(drops)} segments")
+    most = float(drops.abs().max())
+    drawn = right.imshow(drops[labels].numpy(), cmap=SIGNED, vmin=-most, vmax=most)
+    right.set_title(f"what {_short(name)} loses\nwhen the segment is covered")
+    figure.colorbar(drawn, ax=right, label="loss of probability")
     return figure
-
-
-def ways(maps: Mapping[str, OcclusionMap]) -> Figure:
-    """One map computed in several ways: the maps, what was computed of each, and how far it is from the first.
-
-    Args:
-        maps: by name, the exact one first. Other strides are welcome: differences are taken where positions coincide.
-    """
-    names = list(maps)
-    first = maps[names[0]]
-    low, high = _range(list(maps.values()))
-    figure, axes = plt.subplots(2, len(maps), figsize=(3.1 * len(maps) + 0.6, 5.6), squeeze=False)
-    for axis in axes.flat:
-        axis.set(xticks=[], yticks=[])
-    for i, (name, result) in enumerate(maps.items()):
-        heat = _heat(axes[0, i], result.probabilities[0], result, PROBABILITY, low, high)
-        off = _difference(first, result).mean()
-        axes[0, i].set_title(name + (f"\nmean |Δ probability| {off:.4f}" if i else "\n"), fontsize=9)
-        rows, columns = result.computed.nonzero(as_tuple=True)
-        centre = result.patch // 2
-        axes[1, i].scatter(
-            result.lefts[columns] + centre, result.tops[rows] + centre, s=0.6, color="0.2", linewidths=0
-        )
-        axes[1, i].set(xlim=axes[0, i].get_xlim(), ylim=axes[0, i].get_ylim(), aspect="equal")
-        axes[1, i].set_title(f"computed: {len(rows):,} of {result.positions:,}", fontsize=9)
-    figure.colorbar(heat, ax=axes[0], shrink=0.8, label="probability")
-    return figure
-
-
-def _difference(a: OcclusionMap, b: OcclusionMap) -> Tensor:
-    """|Δ probability| of the first target at the positions that two maps share."""
-    values = []
-    for one, other in ((a, b), (b, a)):
-        rows, columns = torch.isin(one.tops, other.tops), torch.isin(one.lefts, other.lefts)
-        values.append(one.probabilities[0][rows][:, columns])
-    return (values[0] - values[1]).abs()
 
 
 def _range(maps: Sequence[OcclusionMap]) -> tuple[float, float]:
@@ -210,39 +202,26 @@ def _range(maps: Sequence[OcclusionMap]) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def drops_by_part(drops: Mapping[str, float]) -> Figure:
-    """How much probability is lost where a patch covers each part, longest bar first.
+def drops_by_part(groups: Mapping[str, Mapping[str, Interval]]) -> Figure:
+    """How much probability is lost when each part is hidden, with intervals, a colour for each group.
 
     Args:
-        drops: mean loss of probability by part.
+        groups: mean loss by group, then part; the parts in the same order in each.
     """
-    order = sorted(drops, key=drops.__getitem__, reverse=True)
-    figure, axis = plt.subplots(figsize=(5.5, 0.32 * len(order) + 0.9))
-    axis.barh(order, [drops[part] for part in order])
+    names = list(next(iter(groups.values())))
+    figure, axis = plt.subplots(figsize=(6, 0.42 * len(names) + 1))
+    for count, (group, by_part) in enumerate(groups.items()):
+        means = np.array([by_part[name].mean for name in names])
+        ends = np.array([[by_part[name].low, by_part[name].high] for name in names])
+        places = np.arange(len(names)) + 0.2 * (count - (len(groups) - 1) / 2)
+        reach = np.abs(ends - means[:, None]).T
+        colour, marker = _CLASS_COLOURS[(5, 1)[count % 2]], MARKERS[count]
+        axis.errorbar(means, places, xerr=reach, fmt=marker, color=colour, capsize=3, label=group)
+    axis.axvline(0, color="0.7", linewidth=1, zorder=0)
+    axis.set_yticks(range(len(names)), names)
     axis.invert_yaxis()
-    axis.set(title="What it costs to cover a pixel of …", xlabel="mean loss of probability")
-    return figure
-
-
-def costs(panels: Mapping[str, Mapping[str, Mapping[float, float]]]) -> Figure:
-    """How the time of a map grows: a panel for each thing that is varied, a line for each way, both axes logarithmic.
-
-    Args:
-        panels: seconds by panel (the label of the horizontal axis), then way, then value.
-    """
-    figure, axes = plt.subplots(1, len(panels), figsize=(3.4 * len(panels), 3), squeeze=False, sharey=True)
-    for axis, (label, lines) in zip(axes[0], panels.items(), strict=True):
-        axis.set(xscale="log", yscale="log")
-        for (way, points), marker in zip(lines.items(), itertools.cycle(MARKERS), strict=False):
-            axis.plot(list(points), list(points.values()), marker=marker, label=way)
-        ticks = sorted({value for points in lines.values() for value in points})
-        axis.set(xlabel=label, xticks=ticks, xticklabels=[f"{t:g}" for t in ticks])
-        axis.minorticks_off()
-    axes[0, 0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes[0, 0].yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axes[0, 0].set_ylabel("seconds for the map")
-    axes[0, 0].legend(fontsize=8)
-    figure.suptitle("What a map costs")
+    axis.set(title="What it costs to hide …", xlabel="mean loss of probability")
+    axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
     return figure
 
 
@@ -317,6 +296,19 @@ def _heat(
     return drawn
 
 
+def _colour_bar(
+    figure: Figure, drawn: AxesImage, axes: Axes | np.ndarray, maps: Sequence[OcclusionMap]
+) -> None:
+    """A bar for probabilities, with a line at what it is without a patch if that is one number."""
+    place: dict[str, Any] = _BAR if isinstance(axes, Axes) else {"shrink": 0.7}
+    bar = figure.colorbar(drawn, ax=axes, label="probability", **place)
+    clean = [float(result.clean_probabilities[result.targets[0]]) for result in maps]
+    if max(clean) - min(clean) < 1e-6:
+        bar.ax.axhline(clean[0], color="white", linewidth=4)
+        bar.ax.axhline(clean[0], color="black", linewidth=1.5)
+        bar.set_label("probability (line: without a patch)", fontsize=8)
+
+
 def _patch_at(result: OcclusionMap, row: int, column: int) -> Rectangle:
     corner = int(result.lefts[column]) - 0.5, int(result.tops[row]) - 0.5
     return Rectangle(corner, result.patch, result.patch, fill=False, edgecolor="white", linewidth=1.5)
@@ -341,4 +333,6 @@ def _draw_classes(axis: Axes, result: OcclusionMap, classes: Sequence[str]) -> N
     axis.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
     labels = [_short(classes[c]) for c in named] + ["others"] * (len(order) > len(named))
     patches = [Patch(color=colour, label=label) for colour, label in zip(colours, labels, strict=False)]
-    axis.legend(handles=patches, loc="center left", bbox_to_anchor=(1.02, 0.5), fontsize=8, handlelength=1)
+    axis.legend(
+        handles=patches, loc="upper center", bbox_to_anchor=(0.5, -0.02), fontsize=8, handlelength=1, ncol=2
+    )
