@@ -102,9 +102,9 @@ _SHIPPED = {
     "tissue": (_SKIMAGE, "ihc.png", "Stained tissue under a microscope", "CMMI, no known restrictions"),
 }
 
-# name: (file, title); the number at the file's end is the ImageNet class. EfficientNet-Lite0 names all but the
-# buckeye (a custard apple to it), the car (a convertible) and the birds (white storks; they are spoonbills). The
-# windows are labelled "prayer rug".
+# name: (file, title); the number at the file's end is the ImageNet class. At 224 pixels EfficientNet-Lite0 names all
+# but the buckeye (a custard apple to it), the car (a convertible) and the birds (white storks; they are spoonbills).
+# The windows are labelled "prayer rug".
 _IMAGENET = {
     "mastiff": ("imagenet_00_243.jpg", "A bull mastiff on a lead"),
     "chairs": ("imagenet_01_559.jpg", "Folding chairs"),

@@ -13,11 +13,12 @@ rectangle, so that batches need no gathering and a border rectangle is cut where
 from __future__ import annotations
 
 import math
+import weakref
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from typing import Any, cast
 
 import torch
@@ -417,8 +418,8 @@ class Plan:
 
     def __post_init__(self) -> None:
         """Remember spans: tiles in a row share them."""
-        # a cache of the method would hold the plan, and so its maps, until Python looks for circles
-        self._known: dict[tuple[int, Span, int, bool], list[Span]] = {}
+        # of the method itself it would hold the plan, and so its maps, until Python looks for circles
+        self._remembered = lru_cache(maxsize=4096)(partial(Plan._spans, cast(Plan, weakref.proxy(self))))
 
     def whole(self, step: int) -> Region:
         """All rows and columns of a step's maps."""
@@ -433,10 +434,7 @@ class Plan:
             changed: within the picture.
             room: the most pixels that change in any call with the same sizes of windows.
         """
-        key = axis, changed, room, self.many
-        if key not in self._known:
-            self._known[key] = self._spans(*key)
-        return self._known[key]
+        return self._remembered(axis, changed, room, self.many)
 
     def _spans(self, axis: int, changed: Span, room: int, many: bool) -> list[Span]:
         spans: list[Span] = []
