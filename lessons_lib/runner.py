@@ -41,6 +41,7 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 
 QUICK_CELL_SECONDS = 300
 MEMORY_SAMPLE_SECONDS = 0.1
+LONGEST_TEMPORARY = 60  # characters; what is put under it takes some thirty
 SPINS = "1000"  # turns that a thread of GNU's OpenMP waits before it sleeps
 
 # nbconvert's page with solutions folded away, and no script that needs a network
@@ -161,7 +162,8 @@ def talk_through_files(manager: KernelManager) -> KernelManager:
     A port is chosen by the manager and used by the kernel half a second later. Where several kernels start at
     once, another may take it in between, and the kernel dies.
     """
-    if os.name == "posix":
+    # the system takes a path of a hundred characters: a folder for temporary files may be too deep
+    if os.name == "posix" and len(tempfile.gettempdir()) < LONGEST_TEMPORARY:
         folder = tempfile.mkdtemp(prefix="kernel-")
         weakref.finalize(manager, shutil.rmtree, folder, ignore_errors=True)
         manager.transport, manager.connection_file = "ipc", str(Path(folder, "kernel.json"))

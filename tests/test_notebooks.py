@@ -8,17 +8,19 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import nbformat
 import pytest
+from jupyter_client.manager import KernelManager
 from nbformat import NotebookNode, v4
 from nbval.plugin import get_sanitize_patterns
 from PIL import Image
 
 from lessons_lib import plots
 from lessons_lib.course import REPOSITORY
-from lessons_lib.runner import clean, find_lessons, refresh
+from lessons_lib.runner import clean, find_lessons, refresh, talk_through_files
 from tests import notebook_rules
 
 SANITIZE = REPOSITORY / "tests" / "sanitize.cfg"
@@ -416,6 +418,14 @@ def test_kernels_need_no_port_that_another_can_take(canaries: str, tmp_path: Pat
     (output,) = nbformat.read(tmp_path / "talks.ipynb", 4).cells[0].outputs
     assert output.data["text/plain"] == "'ipc'"
     assert "PASSED intact.ipynb::Cell 3" in canaries, "nor do those of nbval"
+
+
+def test_a_path_too_long_for_a_socket_leaves_the_ports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    deep = tmp_path / ("d" * 80)
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    assert talk_through_files(KernelManager()).transport == "tcp"
+    assert not list(deep.iterdir())
 
 
 def test_canary_what_agrees_passes(canaries: str):
