@@ -52,8 +52,21 @@ def test_difference_of_means_is_sure_of_nothing_where_only_the_spreads_differ():
         (40 * noise(1, 1, 4, seed=count).flatten() + 1, noise(20, 2, 4, seed=100 + count).flatten() + 1)
         for count in range(40)
     ]
-    missed = sum(not (f := difference_of_means(*pair)).low <= 0 <= f.high for pair in trials)
+    found = [difference_of_means(*pair) for pair in trials]
+    missed = sum(not interval.low <= 0 <= interval.high for interval in found)
+    sure = sum(
+        stats.permutation_test(
+            pair,
+            lambda a, b, axis: a.mean(axis) - b.mean(axis),
+            n_resamples=199,
+            vectorized=True,
+            rng=np.random.default_rng(0),
+        ).pvalue
+        <= 0.05
+        for pair in trials
+    )
     assert missed <= 10
+    assert sure > 20
 
 
 @pytest.mark.parametrize(
