@@ -129,7 +129,7 @@ def page(rows: Sequence[Mapping[str, str | float]]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for row in sorted(rows, key=lambda row: (row["name"], row["processor"])):
-        note = str(row.get("note", "")).replace("|Δp|", "Δp").replace("|", "/")
+        note = str(row.get("note", "")).replace("|", "/")
         lines.append(
             f"| `{row['name']}` | {row['processor']}, {row['date']} | {row['peer']}: {_figure(row['peer_s'])} s | "
             f"{_figure(row['ours_s'])} s | **{_figure(row['ratio'])}×** | {note} |"
