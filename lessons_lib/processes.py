@@ -24,7 +24,8 @@ def run_all(runs: Sequence[Callable[[], T]], *, processes: int = 1, progress: bo
     A small network keeps one core busy, but not several: two trainings at a time, a core each, are done sooner than
     one after the other on both. Processes are forked, which costs no imports and takes any function, also one of a
     notebook. A driver's state does not survive that, nor do some libraries of macOS, so runs are side by side only on
-    Linux, and while no accelerator is in use. Elsewhere they run here, one after the other.
+    Linux, while no accelerator is in use, and where a forked process can differentiate, which it cannot once this one
+    has differentiated after ``torch.compile``. Elsewhere they run here, one after the other.
 
     Args:
         runs: functions without arguments that do not need each other. Side by side, what they change in memory is
@@ -63,7 +64,17 @@ def run_all(runs: Sequence[Callable[[], T]], *, processes: int = 1, progress: bo
 
 
 def _can_fork() -> bool:
-    return sys.platform == "linux" and not (torch.cuda.is_initialized() or torch.xpu.is_initialized())
+    if sys.platform != "linux" or torch.cuda.is_initialized() or torch.xpu.is_initialized():
+        return False
+    # PyTorch keeps to itself whether autograd has threads that a fork would lose, so one is tried
+    with ProcessPoolExecutor(
+        1, multiprocessing.get_context("fork"), initializer=_begin, initargs=([_differentiate],)
+    ) as pool:
+        return pool.submit(_run, 0).exception() is None
+
+
+def _differentiate() -> None:
+    torch.ones(1, requires_grad=True).sum().backward()
 
 
 def _begin(runs: Sequence[Callable[[], Any]]) -> None:

@@ -23,6 +23,15 @@ from lessons_lib.training import Settings, fit
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux only")
 
 
+DIFFERENTIATE = processes._differentiate
+
+
+@pytest.fixture(autouse=True)
+def forking(monkeypatch):
+    """Another test may have compiled a network in this process; most runs here differentiate nothing."""
+    monkeypatch.setattr(processes, "_differentiate", lambda: None)
+
+
 @pytest.fixture
 def one_thread():
     """Sums are rounded alike only with as many threads."""
@@ -70,7 +79,34 @@ def test_fewer_than_one_process_is_refused():
         run_all([os.getpid], processes=0)
 
 
-def test_learning_curves_are_the_same_side_by_side(one_thread):
+@on_linux
+def test_runs_stay_here_where_a_forked_process_cannot_differentiate():
+    """In a process of its own: what torch.compile leaves behind stays."""
+    code = """
+        import os, torch
+        from lessons_lib import processes
+
+        def run():
+            torch.ones(1, requires_grad=True).sum().backward()
+            return os.getpid()
+
+        before = processes.run_all([run] * 2, processes=2, progress=False) if FIRST else []
+        torch.compile(torch.nn.Linear(2, 2), backend="eager")(torch.ones(2))
+        torch.ones(1, requires_grad=True).sum().backward()
+        print(os.getpid() in before, set(processes.run_all([run] * 2, processes=2, progress=False)) == {os.getpid()})
+    """
+    for first in (False, True):
+        done = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(code.replace("FIRST", str(first)))],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.split() == ["False", "True"]
+
+
+def test_learning_curves_are_the_same_side_by_side(one_thread, monkeypatch):
+    monkeypatch.setattr(processes, "_differentiate", DIFFERENTIATE)
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (24, 3, 32, 32), generator=generator, dtype=torch.uint8)
     pool = Pictures(images, torch.arange(24) % 2, ("a", "b"), "made in the test")
