@@ -14,6 +14,7 @@ from PIL import Image
 
 from lessons_lib import plots
 from lessons_lib.data import critters
+from lessons_lib.statistics import Interval
 from lessons_lib.training import Epoch
 from tests.figures import drawn
 
@@ -115,3 +116,21 @@ def test_parts_colours_the_truth():
     drawn(figure)
     with pytest.raises(ValueError, match="no Critters"):
         plots.parts(faces.subset(slice(0)))
+
+
+def test_intervals_are_in_the_row_of_their_group():
+    nose = {"own": Interval(0.3, 0.2, 0.45), "another": Interval(0.1, 0.0, 0.2)}
+    ears = {"own": Interval(0.1, 0.05, 0.12), "another": Interval(0.1, 0.02, 0.2)}
+    axis = plots.intervals({"nose": nose, "ears": ears}, "loss", "title").axes[0]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["nose", "ears"]
+    for container, name in zip(axis.containers, ("own", "another"), strict=True):
+        points, _, (bars,) = container
+        assert np.allclose(points.get_xdata(), [nose[name].mean, ears[name].mean])
+        assert np.allclose(points.get_ydata(), [0, 1], atol=0.1)
+        assert np.allclose(bars.get_segments()[0][:, 0], [nose[name].low, nose[name].high])
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["own", "another"]
+    assert axis.get_ylim()[0] > axis.get_ylim()[1], "the first group is on top"
+    drawn(axis.figure)
+    for bad in ({}, {"nose": nose, "ears": {"own": ears["own"]}}):
+        with pytest.raises(ValueError, match="same conditions"):
+            plots.intervals(bad, "", "")

@@ -27,6 +27,7 @@ from matplotlib.patches import Patch
 from torch import Tensor
 
 from lessons_lib.data.critters import PARTS, Critters
+from lessons_lib.statistics import Interval
 from lessons_lib.training import Epoch
 
 # the figures of a lesson are imported when they are first used
@@ -180,6 +181,33 @@ def by_layer(
     top = max(max(line.values()) for line in values.values())
     axis.set(title=title, ylabel=ylabel, ylim=(-0.02, min(1.02, 1.3 * max(top, reference or 0, 0.1))))
     axis.legend(fontsize=8)
+    return figure
+
+
+def intervals(groups: Mapping[str, Mapping[str, Interval]], xlabel: str, title: str) -> Figure:
+    """Means with their intervals, a row for each group and in it a marker for each condition.
+
+    Args:
+        groups: by group, then condition, the same conditions in each.
+        xlabel: the unit.
+        title: what is shown.
+
+    Raises:
+        ValueError: if there are no groups, or they have different conditions.
+    """
+    if len({tuple(group) for group in groups.values()}) != 1:
+        raise ValueError("need at least one group, and the same conditions in each, in the same order")
+    conditions = list(next(iter(groups.values())))
+    figure, axis = plt.subplots(figsize=(7, 0.6 * len(groups) + 1))
+    for i, (name, marker) in enumerate(zip(conditions, itertools.cycle(MARKERS), strict=False)):
+        found = [group[name] for group in groups.values()]
+        places = [row + 0.18 * (i - (len(conditions) - 1) / 2) for row in range(len(groups))]
+        reach = [[one.mean - one.low for one in found], [one.high - one.mean for one in found]]
+        axis.errorbar([one.mean for one in found], places, xerr=reach, fmt=marker, capsize=3, label=name)
+    axis.axvline(0, color="0.7", linewidth=1, zorder=0)
+    axis.set(title=title, xlabel=xlabel, yticks=range(len(groups)), yticklabels=list(groups))
+    axis.invert_yaxis()
+    axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
     return figure
 
 
