@@ -92,8 +92,10 @@ METHODS = {
     "filters": lambda net, x: filters.autocorrelation(net[0].weight),
 }  # fmt: skip
 MEASURES = {
-    "measure": lambda x: torch.tensor(list(vars(activations.measure(x[:, :2].relu(), x)).values())),
-    "localisation": lambda x: activations.localisation(x.abs()),
+    "likeness": lambda x: activations.likeness(x[:, :2].relu(), x),
+    "neighbour_correlation": activations.neighbour_correlation,
+    "spread": lambda x: activations.spread(x.abs()),
+    "shuffled": activations.shuffled,
     "aliased": lambda x: deconvnet.aliased(x, 2),
     "agreement": lambda x: deconvnet.agreement(x, x * x),
     "relevance_mass_accuracy": lambda x: evaluation.relevance_mass_accuracy(x[:, 0], MASKS.to(x.device)),

@@ -15,7 +15,6 @@ from PIL import Image
 from lessons_lib import plots
 from lessons_lib.data import critters
 from lessons_lib.statistics import Interval
-from lessons_lib.training import Epoch
 from tests.figures import drawn
 
 pytestmark = pytest.mark.usefixtures("no_open_figures")
@@ -90,18 +89,6 @@ def test_by_layer_draws_the_numbers_and_the_reference():
     assert [text.get_text() for text in axis.get_legend().get_texts()] == ["with", "without", "area"]
     assert axis.get_ylim()[1] > 0.7
     drawn(figure)
-
-
-def test_history_draws_the_numbers_and_the_reference():
-    epochs = [Epoch(1, 2.0, 1.5, 0.4, 0.5), Epoch(2, 2.0, 1.0, 0.6, 0.7)]
-    figure = plots.history(epochs, reference=0.65, reference_name="before")
-    left, right = figure.axes
-    assert left.lines[0].get_ydata().tolist() == [1.5, 1.0]
-    assert [line.get_ydata()[0] for line in right.lines] == [0.4, 0.5, 0.65]
-    assert [text.get_text() for text in right.get_legend().get_texts()] == ["training", "held out", "before"]
-    drawn(figure)
-    with pytest.raises(ValueError, match="no epoch"):
-        plots.history([])
 
 
 def test_parts_colours_the_truth():

@@ -28,7 +28,6 @@ from torch import Tensor
 
 from lessons_lib.data.critters import PARTS, Critters
 from lessons_lib.statistics import Interval
-from lessons_lib.training import Epoch
 
 # the figures of a lesson are imported when they are first used
 __getattr__, _, _ = lazy_loader.attach(__name__, [part.name for part in pkgutil.iter_modules(__path__)])
@@ -208,37 +207,6 @@ def intervals(groups: Mapping[str, Mapping[str, Interval]], xlabel: str, title: 
     axis.set(title=title, xlabel=xlabel, yticks=range(len(groups)), yticklabels=list(groups))
     axis.invert_yaxis()
     axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
-    return figure
-
-
-def history(epochs: Sequence[Epoch], *, reference: float | None = None, reference_name: str = "") -> Figure:
-    """Training loss, and training and test accuracy, by epoch.
-
-    Args:
-        epochs: what :func:`lessons_lib.training.fit` recorded.
-        reference: an accuracy (0–1) to draw as a dashed line.
-        reference_name: what that line is.
-
-    Raises:
-        ValueError: if there are no epochs.
-    """
-    if not epochs:
-        raise ValueError("no epoch was completed, so there is no history to draw")
-    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3))
-    numbers = [epoch.epoch for epoch in epochs]
-    left.plot(numbers, [epoch.train_loss for epoch in epochs], marker="o", markersize=3)
-    left.set(title="Training loss", xlabel="epoch", ylabel="cross-entropy (nats)")
-    left.set_ylim(bottom=0)
-    right.plot(
-        numbers, [epoch.train_accuracy for epoch in epochs], marker="o", markersize=3, label="training"
-    )
-    right.plot(numbers, [epoch.test_accuracy for epoch in epochs], marker="s", markersize=3, label="held out")
-    if reference is not None:
-        right.axhline(reference, color="0.4", linestyle="--", label=reference_name)
-    right.set(title="Accuracy", xlabel="epoch", ylabel="share right", ylim=(0, 1.02))
-    right.legend(fontsize=8)
-    for axis in (left, right):
-        axis.xaxis.get_major_locator().set_params(integer=True)
     return figure
 
 

@@ -1,0 +1,160 @@
+"""``python -m tests.records.cifar_activations``: trainings for lesson 01, a row each in its record, which resumes.
+
+*dead*: learning rate × batch norm × bias, on Critters. *seeds*: the lesson's measures before and after training, on
+CIFAR-10, which must be installed; ``python -m tests.records.cifar_activations dead`` leaves it out.
+"""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+import json
+import platform
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lessons_lib import networks, training
+from lessons_lib.course import REPOSITORY
+from lessons_lib.data import cifar10, critters, to_input
+from lessons_lib.data.pictures import Pictures
+from lessons_lib.methods import activations, evaluation
+from lessons_lib.models import BLOCKS, SmallCNN
+from tests.bench.__main__ import processor
+
+RECORD = REPOSITORY / "data" / "records" / "01_cifar_activations.json"
+KEY = ("study", "learning_rate", "batch_norm", "bias", "seed")
+RATES, SEEDS, EPOCHS = (1e-3, 3e-3, 1e-2), range(5), 4
+
+Row = dict[str, Any]
+
+
+def build(batch_norm: bool, bias: bool, seed: int) -> SmallCNN:
+    """The small CNN from He's initial weights, its blocks with or without batch norm and with or without a bias."""
+    torch.manual_seed(seed)
+    model = SmallCNN(dropout=0.1)
+    for name in BLOCKS:
+        block = model.get_submodule(name)
+        nn.init.kaiming_normal_(block.conv.weight, nonlinearity="relu")
+        if batch_norm:
+            block.norm.bias.requires_grad_(bias)  # stays 0 if it may not learn
+        else:
+            block.norm = nn.Identity()
+            block.conv.bias = nn.Parameter(torch.zeros(block.conv.out_channels)) if bias else None
+    return model
+
+
+def dead_study(known: set[tuple[Any, ...]]) -> Iterator[Row]:
+    """Which channels are 0 on every training picture, after each epoch."""
+    study, held_out = critters.generate(1500, 32, seed=1), critters.generate(500, 32, seed=2)
+    faces = held_out.subset(slice(0, 300))
+    animal = ~faces.masks[:, critters.PARTS.index("background")]
+    settings = {"epochs": EPOCHS, "batch_size": 64, "translate": 1, "snapshots": tuple(range(EPOCHS + 1))}
+    for seed, rate, batch_norm, bias in itertools.product(SEEDS, RATES, (True, False), (True, False)):
+        row = {"study": "dead", "learning_rate": rate, "batch_norm": batch_norm, "bias": bias, "seed": seed}
+        if tuple(row[name] for name in KEY) in known:
+            continue
+        model = build(batch_norm, bias, seed)
+        chosen = training.Settings(learning_rate=rate, seed=seed, **settings)
+        run = training.fit(model, study, held_out, chosen, progress=False)
+        dead, on_animal = [], []
+        for weights in run.snapshots.values():
+            model.load_state_dict(weights)
+            maps = networks.capture(model, to_input(study.images), BLOCKS)
+            dead.append({name: activations.dead_channels(stack) for name, stack in maps.items()})
+            maps = networks.capture(model, to_input(faces.images), BLOCKS)
+            on_animal.append({name: _inside(stack, animal) for name, stack in maps.items()})
+        yield row | {
+            "pictures": len(study),
+            "epochs": EPOCHS,
+            "accuracy": round(run.accuracy, 4),
+            "dead": _by_block([{k: int(v.sum()) for k, v in d.items()} for d in dead]),
+            "woken": _by_block(
+                [{k: int((a[k] & ~b[k]).sum()) for k in a} for a, b in itertools.pairwise(dead)]
+            ),
+            "on_animal": _by_block([{k: on_animal[i][k][0] for k in BLOCKS} for i in (0, -1)]),
+            "on_next_animal": _by_block([{k: on_animal[i][k][1] for k in BLOCKS} for i in (0, -1)]),
+        }
+
+
+def _inside(stack: Tensor, animal: Tensor) -> tuple[float, float]:
+    """Share of the mean map that lies in each drawing's own mask, and in the next drawing's."""
+    mean = stack.mean(1)
+    masks = (animal, animal.roll(1, 0))
+    own, other = (evaluation.relevance_mass_accuracy(mean, mask).nanmean().item() for mask in masks)
+    return round(own, 4), round(other, 4)
+
+
+def seeds_study(known: set[tuple[Any, ...]], *, count: int = 5000, epochs: int = 12) -> Iterator[Row]:
+    """The measures of the lesson before and after short trainings on CIFAR-10."""
+    train, test = (cifar10.load(split) for split in ("train", "test"))
+    learn, held_out = (pictures.subset(slice(0, n)) for pictures, n in ((train, count), (test, 2000)))
+    for seed in SEEDS:
+        row = {"study": "seeds", "learning_rate": 4e-3, "batch_norm": True, "bias": True, "seed": seed}
+        if tuple(row[name] for name in KEY) in known:
+            continue
+        torch.manual_seed(seed)
+        model = SmallCNN(dropout=0.1)
+        probes = held_out.subset(slice(0, 250))
+        untrained = networks.capture(model, to_input(probes.images), BLOCKS)
+        before = measures(untrained, probes)
+        chosen = training.Settings(epochs, learning_rate=4e-3, translate=4, seed=seed)
+        run = training.fit(model, learn, held_out, chosen, progress=False)
+        after = measures(networks.capture(model, to_input(probes.images), BLOCKS), probes)
+        cut = {name: as_sparse(untrained[name], share) for name, share in after["sparsity"].items()}
+        yield row | {
+            "pictures": count,
+            "epochs": epochs,
+            "accuracy": round(run.accuracy, 4),
+            **{name: _by_block([before[name], after[name]]) for name in before},
+            "untrained_cut": measures(cut, probes),
+        }
+
+
+def as_sparse(stack: Tensor, share: float) -> Tensor:
+    """Feature maps less a number for each channel that leaves this share of its activations at 0."""
+    limits = stack.transpose(0, 1).flatten(1).quantile(share, dim=1)
+    return (stack - limits.view(1, -1, 1, 1)).clamp(min=0)
+
+
+def measures(maps: dict[str, Tensor], pictures: Pictures) -> dict[str, dict[str, float]]:
+    """Each measure of the lesson by block, a mean over channels and pictures."""
+    found: dict[str, dict[str, float]] = {}
+    images, other = pictures.images, pictures.images.roll(1, 0)
+    for name, stack in maps.items():
+        moved = activations.shuffled(stack)
+        for what, values in {
+            "sparsity": (stack == 0).double(),
+            "neighbours": activations.neighbour_correlation(stack),
+            "spread": activations.spread(stack),
+            "spread_shuffled": activations.spread(moved),
+            "likeness": activations.likeness(stack, images),
+            "likeness_to_another": activations.likeness(stack, other),
+        }.items():
+            found.setdefault(what, {})[name] = round(values.nanmean().item(), 4)
+    return found
+
+
+def _by_block(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    """A list over the ages for each block."""
+    return {name: [row[name] for row in rows] for name in BLOCKS}
+
+
+def main(studies: list[str]) -> None:
+    """Run what the record lacks, and append a row after each training."""
+    known = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else []
+    done = {tuple(row[name] for name in KEY) for row in known}
+    about = {"torch": torch.__version__.split("+")[0], "python": platform.python_version()}
+    for study in studies or ["dead", "seeds"]:
+        for row in {"dead": dead_study, "seeds": seeds_study}[study](done):
+            made = {"processor": processor(), "date": datetime.date.today().isoformat()}
+            known = sorted([*known, row | about | made], key=lambda row: [row[name] for name in KEY])
+            RECORD.write_text("[\n" + ",\n".join(map(json.dumps, known)) + "\n]\n", encoding="utf-8")
+            print({name: row[name] for name in (*KEY, "accuracy")}, flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
