@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -73,6 +73,7 @@ def test_autocorrelation_by_loops():
         assert value.item() == pytest.approx(sum(products) / (2 * f.square().sum().item()))
 
 
+@settings(deadline=None)
 @given(st.integers(2, 8), st.integers(2, 8), st.integers(1, 4), st.floats(1e-20, 1e20), st.integers(0, 99))
 def test_autocorrelation_is_the_mean_cosine_of_the_zero_padded_spectrum(height, width, channels, scale, seed):
     filters = torch.randn(
@@ -87,6 +88,7 @@ def test_autocorrelation_is_the_mean_cosine_of_the_zero_padded_spectrum(height, 
     torch.testing.assert_close(autocorrelation(filters.transpose(2, 3)), expected)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 4), st.integers(0, 4), st.integers(0, 99))
 def test_it_stays_the_same_where_a_pattern_moves_in_its_window(down, across, seed):
     pattern = noise(1, 3, 3, seed)
