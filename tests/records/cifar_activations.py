@@ -1,7 +1,7 @@
 """``python -m tests.records.cifar_activations``: trainings for lesson 01, a row each in its record, which resumes.
 
-*dead*: learning rate × batch norm × bias, on Critters. *seeds*: the lesson's measures before and after training, on
-CIFAR-10, which must be installed; ``python -m tests.records.cifar_activations dead`` leaves it out.
+*dead*: learning rate × batch norm × bias, on Critters. *short* and *long*: the lesson's measures before and after
+training on CIFAR-10, which must be installed; ``python -m tests.records.cifar_activations dead`` leaves them out.
 """
 
 from __future__ import annotations
@@ -12,17 +12,19 @@ import json
 import platform
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from lessons_lib import networks, training
-from lessons_lib.course import REPOSITORY
+from lessons_lib.course import REPOSITORY, data_folder
 from lessons_lib.data import cifar10, critters, to_input
 from lessons_lib.data.pictures import Pictures
 from lessons_lib.methods import activations, evaluation
 from lessons_lib.models import BLOCKS, SmallCNN
+from lessons_lib.recipes import RECIPES
 from tests.bench.__main__ import processor
 
 RECORD = REPOSITORY / "data" / "records" / "01_cifar_activations.json"
@@ -88,30 +90,52 @@ def _inside(stack: Tensor, animal: Tensor) -> tuple[float, float]:
     return round(own, 4), round(other, 4)
 
 
-def seeds_study(known: set[tuple[Any, ...]], *, count: int = 5000, epochs: int = 12) -> Iterator[Row]:
-    """The measures of the lesson before and after short trainings on CIFAR-10."""
+def cifar_study(
+    known: set[tuple[Any, ...]],
+    study: str,
+    count: int,
+    dropout: float,
+    chosen: training.Settings,
+    seeds: range,
+) -> Iterator[Row]:
+    """The measures of the lesson before and after training on ``count`` pictures of CIFAR-10."""
     train, test = (cifar10.load(split) for split in ("train", "test"))
-    learn, held_out = (pictures.subset(slice(0, n)) for pictures, n in ((train, count), (test, 2000)))
-    for seed in SEEDS:
-        row = {"study": "seeds", "learning_rate": 4e-3, "batch_norm": True, "bias": True, "seed": seed}
+    learn, held_out, probes = (
+        pictures.subset(slice(0, n)) for pictures, n in ((train, count), (test, 2000), (test, 250))
+    )
+    for seed in seeds:
+        row = {"study": study, "learning_rate": 4e-3, "batch_norm": True, "bias": True, "seed": seed}
         if tuple(row[name] for name in KEY) in known:
             continue
         torch.manual_seed(seed)
-        model = SmallCNN(dropout=0.1)
-        probes = held_out.subset(slice(0, 250))
+        model = SmallCNN(dropout=dropout)
         untrained = networks.capture(model, to_input(probes.images), BLOCKS)
         before = measures(untrained, probes)
-        chosen = training.Settings(epochs, learning_rate=4e-3, translate=4, seed=seed)
-        run = training.fit(model, learn, held_out, chosen, progress=False)
+        half = data_folder() / "training" / f"lesson_01_{study}_{seed}.pt"  # goes on from here if interrupted
+        run = training.fit(
+            model, learn, held_out, replace(chosen, seed=seed), checkpoint=half, progress=False
+        )
         after = measures(networks.capture(model, to_input(probes.images), BLOCKS), probes)
         cut = {name: as_sparse(untrained[name], share) for name, share in after["sparsity"].items()}
         yield row | {
             "pictures": count,
-            "epochs": epochs,
+            "epochs": chosen.epochs,
             "accuracy": round(run.accuracy, 4),
             **{name: _by_block([before[name], after[name]]) for name in before},
             "untrained_cut": measures(cut, probes),
         }
+
+
+def short_study(known: set[tuple[Any, ...]]) -> Iterator[Row]:
+    """Short trainings: 5,000 pictures, 12 epochs."""
+    chosen = training.Settings(12, learning_rate=4e-3, translate=4)
+    return cifar_study(known, "short", 5000, 0.1, chosen, SEEDS)
+
+
+def long_study(known: set[tuple[Any, ...]]) -> Iterator[Row]:
+    """The shipped network's settings with other seeds: 50,000 pictures, 20 epochs. Not run yet."""
+    chosen = replace(RECIPES["small_cnn_cifar10"].phases[0].settings, snapshots=())
+    return cifar_study(known, "long", 50000, 0.5, chosen, range(1, 4))
 
 
 def as_sparse(stack: Tensor, share: float) -> Tensor:
@@ -143,13 +167,16 @@ def _by_block(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
     return {name: [row[name] for row in rows] for name in BLOCKS}
 
 
+STUDIES = {"dead": dead_study, "short": short_study, "long": long_study}
+
+
 def main(studies: list[str]) -> None:
     """Run what the record lacks, and append a row after each training."""
     known = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else []
     done = {tuple(row[name] for name in KEY) for row in known}
     about = {"torch": torch.__version__.split("+")[0], "python": platform.python_version()}
-    for study in studies or ["dead", "seeds"]:
-        for row in {"dead": dead_study, "seeds": seeds_study}[study](done):
+    for study in studies or STUDIES:
+        for row in STUDIES[study](done):
             made = {"processor": processor(), "date": datetime.date.today().isoformat()}
             known = sorted([*known, row | about | made], key=lambda row: [row[name] for name in KEY])
             RECORD.write_text("[\n" + ",\n".join(map(json.dumps, known)) + "\n]\n", encoding="utf-8")
