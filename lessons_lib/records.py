@@ -7,7 +7,6 @@ there, so that nothing is lost when interrupted, and a run that is on record is 
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Callable, Mapping
 from datetime import date
 from pathlib import Path
@@ -15,8 +14,10 @@ from typing import Any
 
 import torch
 
+from lessons_lib import course
+
 Row = dict[str, Any]
-FOLDER = Path(__file__).resolve().parents[1] / "data" / "records"
+FOLDER = course.REPOSITORY / "data" / "records"
 
 
 def read(name: str, *, folder: Path = FOLDER) -> list[Row]:
@@ -40,7 +41,7 @@ def once(name: str, key: Mapping[str, Any], run: Callable[[], Row], *, folder: P
         folder: where records are kept.
 
     Returns:
-        The settings and the results, with PyTorch's version, the fastest instructions of the processor and the date.
+        The settings and the results, with PyTorch's version, the class of the processor and the date.
 
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
@@ -55,7 +56,7 @@ def once(name: str, key: Mapping[str, Any], run: Callable[[], Row], *, folder: P
             return row
     made = {
         "torch": torch.__version__.split("+")[0],
-        "processor": f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}",
+        "processor": course.processor(),
         "date": date.today().isoformat(),
     }
     row = {**key, **run(), **made}

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from lessons_lib import records
+from lessons_lib import records, training
+from tests.records import cifar_activations
 
 
 def test_a_run_is_made_once_and_kept(tmp_path):
@@ -50,3 +51,10 @@ def test_what_is_stored_can_be_read():
         # a list has a row a run, what one command found at once is one dictionary
         for row in rows if isinstance(rows, list) else [rows["settings"] | rows]:
             assert {"torch", "date"} < set(row)
+
+
+def test_the_trainings_of_lesson_01_are_on_record(monkeypatch, capsys):
+    """None is made again: the keys of the rows are those that the command asks for."""
+    monkeypatch.setattr(training, "fit", None)
+    cifar_activations.main(["dead", "short"])
+    assert len(capsys.readouterr().out.splitlines()) == 60 + 5

@@ -6,32 +6,26 @@ training on CIFAR-10, which must be installed; ``python -m tests.records.cifar_a
 
 from __future__ import annotations
 
-import datetime
 import itertools
-import json
-import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lessons_lib import networks, training
-from lessons_lib.course import REPOSITORY, data_folder
+from lessons_lib import networks, records, training
+from lessons_lib.course import data_folder
 from lessons_lib.data import cifar10, critters, to_input
 from lessons_lib.data.pictures import Pictures
 from lessons_lib.methods import activations, evaluation
 from lessons_lib.models import BLOCKS, SmallCNN
 from lessons_lib.recipes import RECIPES
-from tests.bench.__main__ import processor
+from lessons_lib.records import Row
 
-RECORD = REPOSITORY / "data" / "records" / "01_cifar_activations.json"
-KEY = ("study", "learning_rate", "batch_norm", "bias", "seed")
 RATES, SEEDS, EPOCHS = (1e-3, 3e-3, 1e-2), range(5), 4
-
-Row = dict[str, Any]
 
 
 def build(batch_norm: bool, bias: bool, seed: int) -> SmallCNN:
@@ -49,16 +43,14 @@ def build(batch_norm: bool, bias: bool, seed: int) -> SmallCNN:
     return model
 
 
-def dead_study(known: set[tuple[Any, ...]]) -> Iterator[Row]:
+def dead_study() -> Iterator[Row]:
     """Which channels are 0 on every training picture, after each epoch."""
     study, held_out = critters.generate(1500, 32, seed=1), critters.generate(500, 32, seed=2)
     faces = held_out.subset(slice(0, 300))
     animal = ~faces.masks[:, critters.PARTS.index("background")]
     settings = {"epochs": EPOCHS, "batch_size": 64, "translate": 1, "snapshots": tuple(range(EPOCHS + 1))}
-    for seed, rate, batch_norm, bias in itertools.product(SEEDS, RATES, (True, False), (True, False)):
-        row = {"study": "dead", "learning_rate": rate, "batch_norm": batch_norm, "bias": bias, "seed": seed}
-        if tuple(row[name] for name in KEY) in known:
-            continue
+
+    def trained(rate: float, batch_norm: bool, bias: bool, seed: int) -> Row:
         model = build(batch_norm, bias, seed)
         chosen = training.Settings(learning_rate=rate, seed=seed, **settings)
         run = training.fit(model, study, held_out, chosen, progress=False)
@@ -69,7 +61,7 @@ def dead_study(known: set[tuple[Any, ...]]) -> Iterator[Row]:
             dead.append({name: activations.dead_channels(stack) for name, stack in maps.items()})
             maps = networks.capture(model, to_input(faces.images), BLOCKS)
             on_animal.append({name: _inside(stack, animal) for name, stack in maps.items()})
-        yield row | {
+        return {
             "pictures": len(study),
             "epochs": EPOCHS,
             "accuracy": round(run.accuracy, 4),
@@ -81,6 +73,9 @@ def dead_study(known: set[tuple[Any, ...]]) -> Iterator[Row]:
             "on_next_animal": _by_block([{k: on_animal[i][k][1] for k in BLOCKS} for i in (0, -1)]),
         }
 
+    for seed, rate, batch_norm, bias in itertools.product(SEEDS, RATES, (True, False), (True, False)):
+        yield once("dead", rate, batch_norm, bias, seed, partial(trained, rate, batch_norm, bias, seed))
+
 
 def _inside(stack: Tensor, animal: Tensor) -> tuple[float, float]:
     """Share of the mean map that lies in each drawing's own mask, and in the next drawing's."""
@@ -91,33 +86,29 @@ def _inside(stack: Tensor, animal: Tensor) -> tuple[float, float]:
 
 
 def cifar_study(
-    known: set[tuple[Any, ...]],
-    study: str,
-    count: int,
-    dropout: float,
-    chosen: training.Settings,
-    seeds: range,
+    study: str, count: int, dropout: float, chosen: training.Settings, seeds: range
 ) -> Iterator[Row]:
     """The measures of the lesson before and after training on ``count`` pictures of CIFAR-10."""
-    train, test = (cifar10.load(split) for split in ("train", "test"))
-    learn, held_out, probes = (
-        pictures.subset(slice(0, n)) for pictures, n in ((train, count), (test, 2000), (test, 250))
-    )
-    for seed in seeds:
-        row = {"study": study, "learning_rate": 4e-3, "batch_norm": True, "bias": True, "seed": seed}
-        if tuple(row[name] for name in KEY) in known:
-            continue
+
+    def trained(seed: int) -> Row:
+        learn, test = (cifar10.load(split) for split in ("train", "test"))
+        probes = test.subset(slice(0, 250))
         torch.manual_seed(seed)
         model = SmallCNN(dropout=dropout)
         untrained = networks.capture(model, to_input(probes.images), BLOCKS)
         before = measures(untrained, probes)
         half = data_folder() / "training" / f"lesson_01_{study}_{seed}.pt"  # goes on from here if interrupted
         run = training.fit(
-            model, learn, held_out, replace(chosen, seed=seed), checkpoint=half, progress=False
+            model,
+            learn.subset(slice(0, count)),
+            test.subset(slice(0, 2000)),
+            replace(chosen, seed=seed),
+            checkpoint=half,
+            progress=False,
         )
         after = measures(networks.capture(model, to_input(probes.images), BLOCKS), probes)
         cut = {name: as_sparse(untrained[name], share) for name, share in after["sparsity"].items()}
-        yield row | {
+        return {
             "pictures": count,
             "epochs": chosen.epochs,
             "accuracy": round(run.accuracy, 4),
@@ -125,17 +116,20 @@ def cifar_study(
             "untrained_cut": measures(cut, probes),
         }
 
+    for seed in seeds:
+        yield once(study, chosen.learning_rate, True, True, seed, partial(trained, seed))
 
-def short_study(known: set[tuple[Any, ...]]) -> Iterator[Row]:
+
+def short_study() -> Iterator[Row]:
     """Short trainings: 5,000 pictures, 12 epochs."""
     chosen = training.Settings(12, learning_rate=4e-3, translate=4)
-    return cifar_study(known, "short", 5000, 0.1, chosen, SEEDS)
+    return cifar_study("short", 5000, 0.1, chosen, SEEDS)
 
 
-def long_study(known: set[tuple[Any, ...]]) -> Iterator[Row]:
-    """The shipped network's settings with other seeds: 50,000 pictures, 20 epochs. Not run yet."""
+def long_study() -> Iterator[Row]:
+    """The shipped network's settings with other seeds: 50,000 pictures, 20 epochs."""
     chosen = replace(RECIPES["small_cnn_cifar10"].phases[0].settings, snapshots=())
-    return cifar_study(known, "long", 50000, 0.5, chosen, range(1, 4))
+    return cifar_study("long", 50000, 0.5, chosen, range(1, 4))
 
 
 def as_sparse(stack: Tensor, share: float) -> Tensor:
@@ -162,7 +156,7 @@ def measures(maps: dict[str, Tensor], pictures: Pictures) -> dict[str, dict[str,
     return found
 
 
-def _by_block(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
+def _by_block(rows: list[Row]) -> dict[str, list[Any]]:
     """A list over the ages for each block."""
     return {name: [row[name] for row in rows] for name in BLOCKS}
 
@@ -170,17 +164,17 @@ def _by_block(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
 STUDIES = {"dead": dead_study, "short": short_study, "long": long_study}
 
 
-def main(studies: list[str]) -> None:
-    """Run what the record lacks, and append a row after each training."""
-    known = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else []
-    done = {tuple(row[name] for name in KEY) for row in known}
-    about = {"torch": torch.__version__.split("+")[0], "python": platform.python_version()}
+def once(study: str, rate: float, batch_norm: bool, bias: bool, seed: int, run: Callable[[], Row]) -> Row:
+    """The row of a training: from the record, or else made now."""
+    key = {"study": study, "learning_rate": rate, "batch_norm": batch_norm, "bias": bias, "seed": seed}
+    return records.once("01_cifar_activations", key, run)
+
+
+def main(studies: Sequence[str]) -> None:
+    """Run what the record lacks, a row a training."""
     for study in studies or STUDIES:
-        for row in STUDIES[study](done):
-            made = {"processor": processor(), "date": datetime.date.today().isoformat()}
-            known = sorted([*known, row | about | made], key=lambda row: [row[name] for name in KEY])
-            RECORD.write_text("[\n" + ",\n".join(map(json.dumps, known)) + "\n]\n", encoding="utf-8")
-            print({name: row[name] for name in (*KEY, "accuracy")}, flush=True)
+        for row in STUDIES[study]():
+            print(study, row["learning_rate"], row["seed"], row["accuracy"], flush=True)
 
 
 if __name__ == "__main__":
