@@ -19,14 +19,6 @@ Profile = Literal["quick", "full"]
 REPOSITORY = Path(__file__).resolve().parents[1]
 CHECKPOINTS = REPOSITORY / "data" / "checkpoints"
 
-# instructions that decide how fast a network runs, the newest first, and what a processor that has them is called
-_PROCESSORS = {
-    "amx_tile": "AMX",
-    "avx512_bf16": "AVX-512 with bfloat16",
-    "avx512_f": "AVX-512",
-    "avx2": "AVX2",
-}
-
 
 def data_folder() -> Path:
     """Where downloads and caches go: the environment variable ``LESSONS_DATA``, else the repository's data/."""
@@ -107,12 +99,6 @@ def seed_everything(seed: int) -> None:
 def processor_capabilities() -> dict[str, Any]:
     """What this machine's processor can do, by the names of PyTorch; empty for a PyTorch too old to say."""
     return cast(dict[str, Any], getattr(torch.cpu, "get_capabilities", dict)())
-
-
-def processor() -> str:
-    """The class of this machine's processor: by the instructions that matter here, not by its name."""
-    has = processor_capabilities()
-    return next((name for flag, name in _PROCESSORS.items() if has.get(flag)), platform.machine())
 
 
 def fast_bfloat16(device: torch.device) -> bool:

@@ -7,6 +7,7 @@ there, so that nothing is lost when interrupted, and a run that is on record is 
 from __future__ import annotations
 
 import json
+import platform
 from collections.abc import Callable, Mapping
 from datetime import date
 from pathlib import Path
@@ -18,6 +19,20 @@ from lessons_lib import course
 
 Row = dict[str, Any]
 FOLDER = course.REPOSITORY / "data" / "records"
+
+# instructions that decide how fast a network runs, the newest first, and what a processor that has them is called
+_PROCESSORS = {
+    "amx_tile": "AMX",
+    "avx512_bf16": "AVX-512 with bfloat16",
+    "avx512_f": "AVX-512",
+    "avx2": "AVX2",
+}
+
+
+def processor() -> str:
+    """The class of this machine's processor: by the instructions that matter here, not by its name."""
+    has = course.processor_capabilities()
+    return next((name for flag, name in _PROCESSORS.items() if has.get(flag)), platform.machine())
 
 
 def read(name: str, *, folder: Path = FOLDER) -> list[Row]:
@@ -56,7 +71,7 @@ def once(name: str, key: Mapping[str, Any], run: Callable[[], Row], *, folder: P
             return row
     made = {
         "torch": torch.__version__.split("+")[0],
-        "processor": course.processor(),
+        "processor": processor(),
         "date": date.today().isoformat(),
     }
     row = {**key, **run(), **made}

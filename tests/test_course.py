@@ -93,20 +93,3 @@ def test_the_environment_is_described_without_naming_this_disk(monkeypatch, tmp_
     assert facts["fast bfloat16"] in {"yes", "no"}
     monkeypatch.setenv("LESSONS_DATA", str(tmp_path))
     assert course.environment()["data folder"] == str(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("has", "name"),
-    [
-        ({"avx2": True, "avx512_f": False}, "AVX2"),
-        ({"avx2": True, "avx512_f": True, "avx512_bf16": True, "amx_tile": False}, "AVX-512 with bfloat16"),
-        ({"avx2": True, "avx512_f": True, "avx512_bf16": True, "amx_tile": True}, "AMX"),
-        ({}, "arm64"),
-    ],
-)
-def test_a_processor_is_classed_by_its_instructions(
-    monkeypatch: pytest.MonkeyPatch, has: dict[str, bool], name: str
-):
-    monkeypatch.setattr(course, "processor_capabilities", lambda: has)
-    monkeypatch.setattr(course.platform, "machine", lambda: "arm64")
-    assert course.processor() == name

@@ -270,6 +270,26 @@ def test_a_transposed_convolution_of_stride_1():
     assert (field.size, field.stride, field.offset) == ((6, 6), (2, 2), (-2, -2))
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_comparison_that_stops_nan_does_not_hide_what_a_unit_sees(seed):
+    class Compared(nn.Module):
+        def forward(self, x):
+            return torch.where(x > 0, x, 0)
+
+    torch.manual_seed(seed)
+    layers = [
+        nn.Conv2d(3, 4, 3),
+        Compared(),
+        nn.Conv2d(4, 5, 5, 2, 2),
+        Compared(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(5, 3, 3),
+    ]
+    plain = [nn.ReLU() if isinstance(layer, Compared) else layer for layer in layers]
+    found, expected = (receptive_fields(nn.Sequential(*net), 40, ["3", "5"]) for net in (layers, plain))
+    assert found == expected
+
+
 class Gated(nn.Module):
     """Looks to the left by a comparison, which gives no NaN for NaN."""
 

@@ -58,3 +58,20 @@ def test_the_trainings_of_lesson_01_are_on_record(monkeypatch, capsys):
     monkeypatch.setattr(training, "fit", None)
     cifar_activations.main(["dead", "short"])
     assert len(capsys.readouterr().out.splitlines()) == 60 + 5
+
+
+@pytest.mark.parametrize(
+    ("has", "name"),
+    [
+        ({"avx2": True, "avx512_f": False}, "AVX2"),
+        ({"avx2": True, "avx512_f": True, "avx512_bf16": True, "amx_tile": False}, "AVX-512 with bfloat16"),
+        ({"avx2": True, "avx512_f": True, "avx512_bf16": True, "amx_tile": True}, "AMX"),
+        ({}, "arm64"),
+    ],
+)
+def test_a_processor_is_classed_by_its_instructions(
+    monkeypatch: pytest.MonkeyPatch, has: dict[str, bool], name: str
+):
+    monkeypatch.setattr(records.course, "processor_capabilities", lambda: has)
+    monkeypatch.setattr(records.platform, "machine", lambda: "arm64")
+    assert records.processor() == name

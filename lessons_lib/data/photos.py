@@ -167,9 +167,8 @@ def cifar10_probes() -> Pictures:
     files = sorted(Path(str(distribution(project).locate_file(folder))).glob("cifar10_*.png"))
     images = torch.stack([open_picture(file) for file in files])
     labels = torch.tensor([int(file.stem.split("_")[2]) for file in files])
-    return Pictures(
-        images, labels, CIFAR_CLASSES, "CIFAR-10 test, its first 20 pictures, shipped with foolbox"
-    )
+    source = "CIFAR-10 test, its first 20 pictures, shipped with foolbox"
+    return Pictures(images, labels, CIFAR_CLASSES, source)
 
 
 def resized(picture: Photo | Tensor, size: int) -> Tensor:

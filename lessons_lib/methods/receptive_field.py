@@ -1,7 +1,8 @@
 """Which pixels can a unit see? The receptive field of every position of a feature map.
 
 NaN is catching: a sum or a maximum with NaN in it is NaN. So put NaN into some rows of a picture, run the network, and
-see which units became NaN. That needs no formula for padding, dilation, pooling over the edge or residual branches.
+see which units changed. That needs no formula for padding, dilation, pooling over the edge or residual branches. Where
+a comparison stops NaN, as in ``torch.where(x > 0, x, 0)``, large random numbers take its place.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from lessons_lib.networks import (
 # padding that depends on the picture's size stays as it is
 _MARGINS = (64, 256, 1024, 4096)
 _NAN = float("nan")
+_DRAWS = 8  # random numbers where NaN does not pass: a ReLU hides a change of a unit in about half of them
 
 
 @dataclass(frozen=True)
@@ -229,30 +231,31 @@ def _output(model: nn.Module, inputs: Tensor, layer: str) -> Tensor:
 
 
 def _field(model: nn.Module, picture: Tensor, layer: str) -> ReceptiveField:
-    if not _output(model, torch.full_like(picture, _NAN), layer).isnan().any():
-        raise ValueError(
-            f"layer {layer!r} does not depend on the picture, or only by comparisons, which NaN does not pass"
-        )
-    (tall, down, top, rows), (wide, right, left, columns) = (
-        _along(model, picture, layer, axis) for axis in (2, 3)
-    )
-    height, width = picture.shape[2:]
-    field = ReceptiveField((tall, wide), (down, right), (top, left), rows, columns, (height, width))
+    fill = torch.full_like(picture[..., :1, :1], _NAN)
+    if not _output(model, fill.expand_as(picture).clone(), layer).isnan().all():
+        generator = torch.Generator().manual_seed(1)
+        fill = 1e3 * torch.randn(_DRAWS, *picture.shape[1:2], 1, 1, dtype=picture.dtype, generator=generator)
+    along = functools.partial(_along, model, picture, layer, fill)
+    (tall, down, top, rows), (wide, right, left, columns) = along(2), along(3)
+    size = (picture.shape[2], picture.shape[3])
+    field = ReceptiveField((tall, wide), (down, right), (top, left), rows, columns, size)
     _check(model, picture, layer, field)
     return field
 
 
 def _along(
-    model: nn.Module, picture: Tensor, layer: str, axis: int
+    model: nn.Module, picture: Tensor, layer: str, fill: Tensor, axis: int
 ) -> tuple[int, int, int, tuple[tuple[int, int], ...]]:
     """Size, stride, offset and each unit's interval along an axis."""
     length = picture.shape[axis]
-    reached = _probe(model, picture, layer, axis)
-    units = range(len(reached(0, length)))
-    size, stride, offset = _rule(model, picture, layer, axis)
+    reached = _probe(model, picture, layer, axis, fill)
+    sees = reached(0, length)
+    if not any(sees):
+        raise ValueError(f"layer {layer!r} does not depend on the picture")
+    size, stride, offset = _rule(model, picture, layer, axis, fill)
     if not stride and not all(all(reached(end, end + 1)) for end in (0, length - 1)):
         raise _irregular(layer)
-    windows = ((offset + i * stride, offset + i * stride + size) for i in units)
+    windows = ((offset + i * stride, offset + i * stride + size) for i in range(len(sees)))
     intervals = tuple(
         (first, past) if first >= 0 and past <= length else _interval(reached, i, length)
         for i, (first, past) in enumerate(windows)
@@ -263,14 +266,16 @@ def _along(
 _Probe = Callable[[int, int], list[bool]]
 
 
-def _probe(model: nn.Module, canvas: Tensor, layer: str, axis: int) -> _Probe:
-    """A function that says which rows of the map become NaN with NaN in rows ``begin`` to ``end`` − 1."""
+def _probe(model: nn.Module, canvas: Tensor, layer: str, axis: int, fill: Tensor) -> _Probe:
+    """A function that says which rows of the map change with ``fill`` in rows ``begin`` to ``end`` − 1."""
+    clean = _output(model, canvas.repeat(len(fill), 1, 1, 1), layer)
 
     @functools.cache
     def reached(begin: int, end: int) -> list[bool]:
-        broken = canvas.clone()
-        broken.narrow(axis, begin, end - begin).fill_(_NAN)
-        return _output(model, broken, layer).isnan().any(1).any(4 - axis)[0].tolist()
+        broken = canvas.repeat(len(fill), 1, 1, 1)
+        broken.narrow(axis, begin, end - begin).copy_(fill)
+        changed = _output(model, broken, layer) != clean  # NaN is like nothing
+        return changed.any(0).any(0).any(3 - axis).tolist()
 
     return reached
 
@@ -282,17 +287,16 @@ def _interval(reached: _Probe, unit: int, length: int) -> tuple[int, int]:
     return (first, length - after) if first < length else (0, 0)
 
 
-def _rule(model: nn.Module, picture: Tensor, layer: str, axis: int) -> tuple[int, int, int]:
+def _rule(model: nn.Module, picture: Tensor, layer: str, axis: int, fill: Tensor) -> tuple[int, int, int]:
     """Size, stride and offset along an axis, from three neighbours in the middle that see no border."""
     for margin in _MARGINS:
         shape = list(picture.shape)
         shape[axis] += margin
         length, border = shape[axis], max(32, shape[axis] // 8)
-        reached = _probe(model, picture.new_zeros(shape), layer, axis)
+        reached = _probe(model, picture.new_zeros(shape), layer, axis, fill)
         # not only the outermost row: dilated filters have holes
-        at_border = [
-            a or b for a, b in zip(reached(0, border), reached(length - border, length), strict=True)
-        ]
+        ends = reached(0, border), reached(length - border, length)
+        at_border = [any(pair) for pair in zip(*ends, strict=True)]
         middle = len(at_border) // 2
         near = range(middle - 1, middle + 2)
         if len(at_border) < 3 or any(at_border[i] for i in near):
@@ -313,12 +317,10 @@ def _check(model: nn.Module, picture: Tensor, layer: str, field: ReceptiveField)
     ends = len(field.rows) - 1, len(field.columns) - 1
     for row, column in ((0, 0), (ends[0] // 2, ends[1] // 2), ends):
         box = field.box(row, column)
+        seen = ..., slice(box.top, box.bottom), slice(box.left, box.right)
         for other in (torch.full_like(picture, _NAN), 1 - picture):
-            other[..., box.top : box.bottom, box.left : box.right] = picture[
-                ..., box.top : box.bottom, box.left : box.right
-            ]
-            now = _output(model, other, layer)[0, :, row, column]
-            if not torch.allclose(now, clean[0, :, row, column]):
+            other[seen] = picture[seen]
+            if not torch.allclose(_output(model, other, layer)[0, :, row, column], clean[0, :, row, column]):
                 raise _irregular(layer)
 
 

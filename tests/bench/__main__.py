@@ -19,7 +19,8 @@ from pathlib import Path
 import psutil
 
 import tests.bench
-from lessons_lib.course import REPOSITORY, processor
+from lessons_lib.course import REPOSITORY
+from lessons_lib.records import processor
 from lessons_lib.runner import merge_json
 from tests.bench import BENCHMARKS, Skipped, Timing
 
