@@ -16,6 +16,7 @@ from lessons_lib.data.pictures import Pictures
 from lessons_lib.methods.embeddings import nearest
 from lessons_lib.plots.embeddings import (
     CLASS_COLOURS,
+    CLASS_MARKS,
     OTHER,
     SAME,
     class_maps,
@@ -23,7 +24,7 @@ from lessons_lib.plots.embeddings import (
     map_grid,
     neighbour_rows,
     picked,
-    picture_maps,
+    picture_map,
     spread_out,
     tables,
 )
@@ -57,9 +58,20 @@ def test_class_maps_give_each_point_its_class_colour(pictures, placed):
         assert len(where) == len(colours) == N
         for point, label in zip(scale * placed.numpy(), pictures.labels, strict=True):
             (same,) = np.flatnonzero(np.abs(where - point).max(1) < 1e-5)
-            assert to_hex(colours[same]) == CLASS_COLOURS[int(label)]
+            assert to_hex(colours[same]).upper() == CLASS_COLOURS[int(label)]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == list(CLASSES)
     drawn(figure)
+
+
+def test_ten_classes_have_ten_pairs_of_a_colour_and_a_mark(placed):
+    labels = torch.arange(N) % 10
+    (axis,) = class_maps({"map": placed}, labels, [str(i) for i in range(10)]).axes
+    discs, crosses = axis.collections
+    assert len(discs.get_offsets()) == len(crosses.get_offsets()) == N // 2
+    handles = axis.figure.legends[0].legend_handles
+    assert len({(handle.get_color(), handle.get_marker()) for handle in handles}) == 10
+    assert {handle.get_marker() for handle in handles} == set(CLASS_MARKS)
+    drawn(axis.figure)
 
 
 def test_a_class_is_named_only_where_it_has_a_place_of_its_own(pictures, placed):
@@ -79,22 +91,23 @@ def test_a_class_without_points_has_no_name(placed):
     assert [text.get_text() for text in figure.axes[0].texts] == ["cat"]
 
 
-def test_picture_maps_place_pictures_that_do_not_cover_each_other(pictures, placed):
+def test_picture_map_places_pictures_that_do_not_cover_each_other(pictures, placed):
     across = 6
-    figure = picture_maps({"pixels": placed}, pictures, across=across)
+    figure = picture_map(placed, pictures, title="by pixels", across=across)
     (axis,) = figure.axes
     kept = spread_out(placed, across)
-    assert len(axis.images) == len(axis.patches) == len(kept) > 5
+    assert axis.get_title() == "by pixels"
+    assert len(axis.images) == len(kept) > 5
+    assert len(axis.collections[0].get_offsets()) == N
     boxes = []
-    for thumbnail, frame, i in zip(axis.images, axis.patches, kept, strict=True):
+    for thumbnail, i in zip(axis.images, kept, strict=True):
         left, right, bottom, top = thumbnail.get_extent()
         assert ((left + right) / 2, (bottom + top) / 2) == pytest.approx(placed[i].tolist(), abs=1e-5)
         assert np.array_equal(thumbnail.get_array(), pictures.images[i].permute(1, 2, 0).numpy())
-        assert frame.get_bbox().extents == pytest.approx((left, bottom, right, top))
-        assert to_hex(frame.get_edgecolor()) == CLASS_COLOURS[int(pictures.labels[i])]
         boxes.append((left, right, bottom, top))
     for i, (left, right, bottom, top) in enumerate(boxes):
         assert axis.get_xlim()[0] < left < right < axis.get_xlim()[1]
+        assert axis.get_ylim()[0] < bottom < top < axis.get_ylim()[1]
         for other in boxes[i + 1 :]:
             assert left > other[1] or right < other[0] or bottom > other[3] or top < other[2], (
                 "one hides another"
@@ -145,12 +158,16 @@ def test_neighbour_rows_frame_neighbours_by_class(pictures):
 
 def test_tables_leave_the_diagonal_out():
     table = torch.rand(3, 3)
-    figure = tables({"contacts": table, "confusions": 2 * table}, CLASSES, unit="share")
+    figure = tables(
+        {"contacts": table, "confusions": 2 * table}, CLASSES, unit="share", rows="class", columns="answer"
+    )
     first, second = figure.axes[:2]
     shown = np.ma.filled(first.images[0].get_array().astype(float), np.nan)
     assert np.isnan(np.diag(shown)).all()
     off = ~np.eye(3, dtype=bool)
     assert np.allclose(shown[off], table.numpy()[off])
+    assert first.images[0].get_clim() == second.images[0].get_clim() == (0, 2 * table.numpy()[off].max())
+    assert (first.get_xlabel(), first.get_ylabel()) == ("answer", "class")
     assert [label.get_text() for label in second.get_yticklabels()] == list(CLASSES)
     drawn(figure)
     with pytest.raises(ValueError, match=r"\(3, 3\)"):
@@ -277,5 +294,5 @@ def test_colours_can_be_told_apart_by_colour_blind_readers():
         seen = np.clip(linear @ np.transpose(simulation), 0, 1)
         seen = np.where(seen <= 0.0031308, 12.92 * seen, 1.055 * seen ** (1 / 2.4) - 0.055)
         lab = rgb2lab(seen[None])[0]
-        gaps = np.linalg.norm(lab[:, None] - lab[None], axis=2)[np.triu_indices(10, 1)]
-        assert gaps.min() > 8
+        gaps = np.linalg.norm(lab[:, None] - lab[None], axis=2)[np.triu_indices(len(colours), 1)]
+        assert gaps.min() > 20
