@@ -15,7 +15,7 @@ import torch
 from IPython.display import HTML
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
@@ -66,7 +66,7 @@ def class_maps(
     for axis, (title, placed) in zip(axes.flat, maps.items(), strict=False):
         _draw_map(axis, placed, labels, classes)
         axis.set_title(title)
-    _legend(figure, classes)
+    _legend(figure, classes, figure.get_figwidth())
     return figure
 
 
@@ -83,18 +83,15 @@ def picture_map(placed: Tensor, pictures: Pictures, *, title: str, across: int =
         ValueError: if the map does not fit the pictures.
     """
     _check({title: placed}, pictures.labels, pictures.classes)
-    low, high = placed.amin(0), placed.amax(0)
     half = 0.48 * _extent(placed) / across  # a little under half, so that neighbours do not touch
-    wide, tall = (high - low + 4 * half).tolist()
-    figure, axis = plt.subplots(figsize=(9.4, 9.4 * tall / wide + 0.3))
+    figure, axis = plt.subplots(figsize=(9.4, 9.7))
     axis.scatter(placed[:, 0].numpy(), placed[:, 1].numpy(), s=7, color="0.7", linewidths=0)
     for i in spread_out(placed, across):
         x, y = placed[i].tolist()
         box = (x - half, x + half, y - half, y + half)
         axis.imshow(as_image(pictures.images[i]), extent=box, interpolation="antialiased", zorder=3)
-    (left, bottom), (right, top) = (low - 2 * half).tolist(), (high + 2 * half).tolist()
-    axis.set(xlim=(left, right), ylim=(bottom, top), xticks=[], yticks=[], title=title)
-    axis.spines[:].set(visible=True, color="0.85")
+    _frame(axis, placed, margin=2 * half)
+    axis.set_title(title)
     return figure
 
 
@@ -112,32 +109,6 @@ def spread_out(placed: Tensor, across: int) -> list[int]:
         if float(gaps.min()) >= side:
             kept.append(i)
     return kept
-
-
-def map_grid(maps: Mapping[tuple[float, int], Tensor], labels: Tensor, classes: Sequence[str]) -> Figure:
-    """Maps of the same points by perplexity (columns) and seed (rows), with the classes named once below.
-
-    Args:
-        maps: by perplexity and seed, each of shape (N, 2).
-        labels: int64, shape (N,).
-        classes: the class names, at most ten.
-
-    Raises:
-        ValueError: for no map, other shapes or more than ten classes.
-    """
-    _check(maps, labels, classes)
-    perplexities = sorted({perplexity for perplexity, _ in maps})
-    seeds = sorted({seed for _, seed in maps})
-    width = 2.5 * len(perplexities)
-    size = (width, 2.5 * len(seeds) + 0.3 * _legend_rows(classes, width) + 0.2)
-    figure, axes = plt.subplots(len(seeds), len(perplexities), figsize=size, squeeze=False)
-    for row, seed in zip(axes, seeds, strict=True):
-        for axis, perplexity in zip(row, perplexities, strict=True):
-            _draw_map(axis, maps[perplexity, seed], labels, classes, size=4, names=False)
-            axis.set_title(f"perplexity {perplexity}" if seed == seeds[0] else "")
-        row[0].set_ylabel(f"seed {seed}")
-    _legend(figure, classes)
-    return figure
 
 
 def neighbour_rows(pictures: Pictures, queries: Sequence[int], neighbours: Mapping[str, Tensor]) -> Figure:
@@ -239,12 +210,13 @@ def picked(placed: Tensor, pictures: Pictures, index: int, *, title: str = "", n
     if not 0 <= index < len(pictures):
         raise ValueError(f"the point must be in 0–{len(pictures) - 1}, not {index}")
     label = int(pictures.labels[index])
-    figure = plt.figure(figsize=(9.6, 4.9))
+    figure = plt.figure(figsize=(9.6, 5.4))
     left, right = figure.subfigures(1, 2, width_ratios=(1.25, 1), squeeze=False)[0]
     axis = left.subplots()
     _draw_map(axis, placed, pictures.labels, pictures.classes)
     axis.plot(*placed[index].tolist(), "o", markersize=15, fillstyle="none", color="black", markeredgewidth=2)
     axis.set_title(title)
+    _legend(left, pictures.classes, 5.3)
     columns = math.ceil(neighbours / 2)
     panels = right.add_gridspec(3, columns, height_ratios=(2.2, 1, 1))
     large = right.add_subplot(panels[0, :])
@@ -256,7 +228,7 @@ def picked(placed: Tensor, pictures: Pictures, index: int, *, title: str = "", n
         small.set(xticks=[], yticks=[])
         small.spines[:].set_visible(False)
         _draw_neighbour(small, pictures, neighbour, label)
-    right.supxlabel("nearest to it on the map", fontsize=10)
+    right.supxlabel("nearest to it on the map; dashed: of another class", fontsize=10)
     return figure
 
 
@@ -359,18 +331,10 @@ def _extent(placed: Tensor) -> float:
     return float((placed.amax(0) - placed.amin(0)).max())
 
 
-def _draw_map(
-    axis: Axes,
-    placed: Tensor,
-    labels: Tensor,
-    classes: Sequence[str],
-    *,
-    size: float | None = None,
-    names: bool = True,
-) -> None:
+def _draw_map(axis: Axes, placed: Tensor, labels: Tensor, classes: Sequence[str]) -> None:
     """The dots of a map in a square frame, in an order that lets no class lie on top, and the class names."""
     shuffled = np.random.default_rng(0).permutation(len(placed))
-    size = size or float(np.clip(12000 / len(placed), 1.5, 16))
+    size = float(np.clip(12000 / len(placed), 1.5, 16))
     owner = labels.numpy()[shuffled]
     colours = np.array([to_rgb(_colour(number)) for number in range(len(classes))])[owner]
     x, y = placed.numpy()[shuffled].T
@@ -378,29 +342,42 @@ def _draw_map(
         drawn = np.array([_mark(number) == mark for number in range(len(classes))])[owner]
         if drawn.any():
             axis.scatter(x[drawn], y[drawn], s=size, c=colours[drawn], marker=mark, linewidths=width)
-    axis.set_aspect("equal", adjustable="box")
-    middle, reach = (placed.amin(0) + placed.amax(0)) / 2, max(0.53 * _extent(placed), 1e-12)
+    _frame(axis, placed, margin=0.03 * _extent(placed))
+    _name_classes(axis, placed, labels, classes)
+
+
+def _frame(axis: Axes, placed: Tensor, *, margin: float) -> None:
+    """A square frame around a map, whatever its shape."""
+    middle, reach = (placed.amin(0) + placed.amax(0)) / 2, max(0.5 * _extent(placed) + margin, 1e-12)
     x, y = middle.tolist()
+    axis.set_aspect("equal", adjustable="box")
     axis.set(xlim=(x - reach, x + reach), ylim=(y - reach, y + reach), xticks=[], yticks=[])
     axis.spines[:].set(visible=True, color="0.85")
-    if names:
-        _name_classes(axis, placed, labels, classes)
 
 
 def _name_classes(
     axis: Axes, placed: Tensor, labels: Tensor, classes: Sequence[str], fontsize: float = 9
 ) -> None:
-    """The names of classes that have a place of their own, in black on white, to be read on any colour."""
+    """The names of classes that have a place of their own, in black on white, to be read on any colour.
+
+    A name that would hide one below it moves up until it does not.
+    """
     halo = withStroke(linewidth=3, foreground="white")
-    named: list[tuple[float, float]] = []
-    for number, middle in _medians(placed, labels).items():
-        if any(math.dist(middle, other) < 0.1 * _extent(placed) for other in named):
-            continue  # one name would hide the other
+    extent, centre = _extent(placed), float(placed[:, 0].max() + placed[:, 0].min()) / 2
+    wide, tall = 0.0165 * extent, 0.07 * extent  # half a letter, a line
+    named: list[tuple[float, float, str]] = []
+    for number, middle in sorted(_medians(placed, labels).items(), key=lambda item: item[1][1]):
         around = (placed - torch.tensor(middle)).norm(dim=1).argsort()[: int((labels == number).sum())]
         if (labels[around] == number).double().mean() <= 0.5:
             continue
-        named.append(middle)
-        text = axis.text(*middle, classes[number], ha="center", va="center", fontsize=fontsize, zorder=9)
+        name, y = classes[number], middle[1]
+        room = 0.53 * extent - wide * len(name)
+        x = float(np.clip(middle[0], centre - room, centre + room))  # inside the frame
+        for other_x, other_y, other in sorted(named, key=lambda place: place[1]):
+            if abs(x - other_x) < wide * len(name + other) and abs(y - other_y) < tall:
+                y = other_y + tall
+        named.append((x, y, name))
+        text = axis.text(x, y, name, ha="center", va="center", fontsize=fontsize, zorder=9)
         text.set_path_effects([halo])
 
 
@@ -412,13 +389,13 @@ def _medians(placed: Tensor, labels: Tensor) -> dict[int, tuple[float, float]]:
     }
 
 
-def _legend(figure: Figure, classes: Sequence[str]) -> None:
-    """The colour of each class, under the figure."""
+def _legend(figure: FigureBase, classes: Sequence[str], width: float) -> None:
+    """The colour of each class, under the figure, which is ``width`` inches wide."""
     dots = [
         Line2D([], [], marker=_mark(number), linestyle="", color=_colour(number), label=name)
         for number, name in enumerate(classes)
     ]
-    columns = math.ceil(len(classes) / _legend_rows(classes, figure.get_figwidth()))
+    columns = math.ceil(len(classes) / _legend_rows(classes, width))
     figure.legend(handles=dots, loc="outside lower center", ncols=columns, columnspacing=1, handletextpad=0)
 
 
