@@ -275,6 +275,19 @@ def sanitized(text: str) -> str:
     return text
 
 
+def test_the_map_gives_each_lesson_the_minutes_it_says():
+    first, *others = find_lessons()
+    texts = {path.name: path.read_text(encoding="utf-8") for path in others}
+    said = {name: re.search(r"About (an hour|\d+ minutes)", text)[1] for name, text in texts.items()}
+    minutes = {name: "60" if words == "an hour" else words.split()[0] for name, words in said.items()}
+    on_map = dict(
+        re.findall(
+            r"\| \[[^]]*\]\((\S+ipynb)\)[^|]*\|[^|]*\|[^|]*\| (\d+) \|", first.read_text(encoding="utf-8")
+        )
+    )
+    assert on_map == minutes
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [
