@@ -2,7 +2,7 @@
 
 from tests import code_lines
 
-COURSE = 8770  # lines of code; lower it when the library shrinks
+COURSE = 8488  # lines of code; lower it when the library shrinks
 SITTING = 250
 LONGER = {"methods/receptive_field.py"}  # follows every operator of torch
 
