@@ -19,6 +19,7 @@ ENGINES_AND_TOOLS = (
     "incremental",
     "processes.py",
     "recipes.py",
+    "records.py",
     "runner.py",
 )
 _NO_CODE = {

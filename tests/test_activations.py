@@ -1,40 +1,94 @@
 """The measures of feature maps equal their closed forms."""
 
+import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from lessons_lib.methods.activations import dead_channels, likeness, localisation, measure, sparsity
+from lessons_lib.methods.activations import (
+    dead_channels,
+    likeness,
+    neighbour_correlation,
+    shuffled,
+    spread,
+)
 
 
-def test_sparsity_counts_zeros():
+def test_dead_channels_are_zero_everywhere():
     maps = torch.zeros(2, 3, 2, 2)
     maps[:, 1] = 1
     maps[0, 2] = 5
-    assert sparsity(maps).tolist() == [1, 0, 0.5]
     assert dead_channels(maps).tolist() == [True, False, False]
 
 
-def test_localisation_closed_forms():
+def slow_moran(grid):
+    """Moran's I as spatial statistics write it: N / W · Σ w_ij d_i d_j / Σ d_i²."""
+    height, width = grid.shape
+    apart = grid - grid.mean()
+    total = weights = 0.0
+    for i, j, k, m in itertools.product(range(height), range(width), range(height), range(width)):
+        if abs(i - k) + abs(j - m) == 1:
+            total += (apart[i, j] * apart[k, m]).item()
+            weights += 1
+    return grid.numel() / weights * total / apart.square().sum().item()
+
+
+def slow_spread(grid):
+    """Mean squared distance of activation from its centre, over an even map's."""
+
+    def squared_distance(weights):
+        rows, columns = np.indices(weights.shape)
+        weights = weights / weights.sum()
+        centre = (weights * rows).sum(), (weights * columns).sum()
+        return (weights * ((rows - centre[0]) ** 2 + (columns - centre[1]) ** 2)).sum()
+
+    return squared_distance(grid.numpy()) / squared_distance(np.ones(grid.shape))
+
+
+@settings(deadline=None)
+@given(st.integers(1, 5), st.integers(2, 5), st.integers(0, 10**6))
+def test_neighbour_correlation_and_spread_equal_their_definitions(height, width, seed):
+    maps = torch.rand(2, 3, height, width, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    for measured, slow in ((neighbour_correlation(maps), slow_moran), (spread(maps), slow_spread)):
+        expected = [[slow(grid) for grid in channels] for channels in maps]
+        torch.testing.assert_close(measured, torch.tensor(expected, dtype=torch.float64))
+
+
+def test_neighbour_correlation_closed_forms():
+    maps = torch.ones(1, 3, 4, 4)
+    maps[0, 0] = (torch.arange(4)[:, None] + torch.arange(4)) % 2  # a chequerboard
+    maps[0, 1, :, :2] = 0  # two halves: 4 of 24 pairs differ
+    values = neighbour_correlation(maps)[0]
+    assert values[:2].tolist() == pytest.approx([-1, (20 - 4) / 24])
+    assert math.isnan(values[2]), "a flat map"
+
+
+def test_spread_closed_forms():
     maps = torch.zeros(1, 4, 4, 4)
     maps[0, 0] = 3  # flat
-    maps[0, 1, 2, 1] = 0.1  # a single position
-    maps[0, 2, :, :2] = 7  # half the positions: (1 - 1/2) / (1 - 1/16)
-    values = localisation(maps)[0]
-    assert values[:3].tolist() == pytest.approx([0, 1, 0.5 / (15 / 16)])
+    maps[0, 1, 2, 1] = 1e-30  # a single position
+    maps[0, 2, 0, 0] = maps[0, 2, 3, 3] = 7  # opposite corners: 4.5 against 2.5
+    values = spread(maps)[0]
+    assert values[:3].tolist() == pytest.approx([1, 0, 4.5 / 2.5])
     assert math.isnan(values[3])
 
 
-@given(st.integers(2, 30), st.integers(1, 30), st.floats(1e-30, 1e30))
-def test_localisation_of_k_equal_positions_does_not_depend_on_scale(n, k, value):
-    k = min(k, n)
-    maps = torch.zeros(1, 1, 1, n, dtype=torch.float64)
-    maps[..., :k] = value
-    assert localisation(maps).item() == pytest.approx((1 - k / n) / (1 - 1 / n), abs=1e-9)
+def test_shuffled_keeps_values_and_loses_places():
+    maps = torch.zeros(50, 40, 8, 8)
+    maps[..., 2:5, 1:4] = torch.rand(50, 40, 3, 3, generator=torch.Generator().manual_seed(0))
+    mixed = shuffled(maps)
+    assert torch.equal(mixed.flatten(2).sort(-1).values, maps.flatten(2).sort(-1).values)
+    assert torch.equal(mixed, shuffled(maps))
+    assert not torch.equal(mixed, shuffled(maps, seed=1))
+    # the mean of Moran's I over all orders of 64 values is −1/63; 2,000 maps of at most a deviation of 0.1
+    assert neighbour_correlation(mixed).mean().item() == pytest.approx(-1 / 63, abs=0.01)
+    assert neighbour_correlation(maps).mean() > 0.2
+    assert spread(maps).mean() < 0.5 * spread(mixed).mean()
 
 
 def test_likeness_closed_forms():
@@ -54,18 +108,7 @@ def test_likeness_closed_forms():
     assert likeness(noise, images)[:, 0].tolist() == pytest.approx([e.item() for e in expected], abs=1e-5)
 
 
-def test_measure_is_the_mean_of_the_parts():
-    torch.manual_seed(1)
-    maps, images = torch.randn(6, 5, 4, 4).relu(), torch.randint(0, 256, (6, 3, 32, 32), dtype=torch.uint8)
-    maps[:, 2] = 0
-    result = measure(maps, images)
-    assert result.dead == pytest.approx(0.2)
-    assert result.sparsity == pytest.approx((maps == 0).float().mean().item())
-    assert result.localisation == pytest.approx(localisation(maps).nanmean().item())
-    assert result.likeness == pytest.approx(likeness(maps, images).nanmean().item())
-
-
-@pytest.mark.parametrize("function", [sparsity, localisation, dead_channels])
+@pytest.mark.parametrize("function", [neighbour_correlation, spread, shuffled, dead_channels])
 @pytest.mark.parametrize(
     "maps", [torch.zeros(3, 4), torch.zeros(0, 1, 2, 2), torch.full((1, 1, 2, 2), torch.nan)]
 )
@@ -74,11 +117,11 @@ def test_measures_refuse_bad_maps(function, maps):
         function(maps)
 
 
-def test_localisation_needs_positions_and_a_relu():
+def test_spread_needs_positions_and_a_relu():
     with pytest.raises(ValueError, match="two positions"):
-        localisation(torch.ones(1, 1, 1, 1))
+        spread(torch.ones(1, 1, 1, 1))
     with pytest.raises(ValueError, match="ReLU"):
-        localisation(torch.tensor([[[[-1.0, 2.0]]]]))
+        spread(torch.tensor([[[[-1.0, 2.0]]]]))
 
 
 def test_likeness_needs_as_many_pictures():

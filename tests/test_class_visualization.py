@@ -1,5 +1,6 @@
 """The ascent climbs what the paper says, each piece does what its formula says, and the model is left as it was."""
 
+import itertools
 import math
 
 import numpy as np
@@ -32,6 +33,7 @@ from lessons_lib.methods.class_visualization import (
     spectrum_slope,
     total_variation,
 )
+from lessons_lib.methods.class_visualization.pictures import frequencies, spectrum
 from lessons_lib.models import imagenet
 
 HALF = (0.5, 0.5, 0.5)
@@ -372,6 +374,48 @@ def test_displayed_undoes_the_normalisation():
     assert torch.equal(displayed(inputs, mean.tolist(), std.tolist()), images)
 
 
+def wave(i, j, size):
+    """One cosine wave, straight from the formula of the DCT-II."""
+    steps = [math.pi * (2 * x + 1) / (2 * size) for x in range(size)]
+    return torch.tensor(
+        [[math.cos(i * down) * math.cos(j * across) for across in steps] for down in steps],
+        dtype=torch.float64,
+    )
+
+
+@pytest.mark.parametrize("size", [2, 3, 5, 7])
+def test_spectrum_is_the_projection_on_each_wave(size):
+    filters = torch.randn(3, 2, size, size, dtype=torch.float64)
+    expected = torch.zeros(3, size, size, dtype=torch.float64)
+    for i, j in itertools.product(range(size), repeat=2):
+        basis = wave(i, j, size)
+        basis = basis / basis.norm()
+        for f, c in itertools.product(range(3), range(2)):
+            expected[f, i, j] += (filters[f, c] * basis).sum() ** 2
+    expected /= filters.square().sum((1, 2, 3))[:, None, None]
+    torch.testing.assert_close(spectrum(filters), expected)
+
+
+@given(st.integers(2, 8), st.integers(2, 8), st.integers(1, 4), st.floats(1e-20, 1e20), st.integers(0, 99))
+def test_spectrum_sums_to_one_at_any_scale_and_orientation(height, width, channels, scale, seed):
+    filters = torch.randn(
+        2, channels, height, width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
+    shares = spectrum(filters)
+    torch.testing.assert_close(shares.sum((1, 2)), torch.ones(2, dtype=torch.float64))
+    torch.testing.assert_close(spectrum(-scale * filters.flip(2)), shares)
+    torch.testing.assert_close(spectrum(filters.transpose(2, 3)), shares.transpose(1, 2))
+
+
+def test_frequencies_are_those_of_the_waves():
+    assert frequencies(3, 3)[0].tolist() == pytest.approx([0, 1 / 6, 1 / 3])
+    assert frequencies(7, 7)[1, 6].item() == pytest.approx(math.hypot(1 / 14, 6 / 14))
+    # wave j runs through j / 2 cycles over its width
+    crossings = (wave(0, 4, 32)[0].sign().diff() != 0).sum().item()
+    assert crossings == 4
+    assert frequencies(32, 32)[0, 4].item() * 32 == 4 / 2
+
+
 def test_power_spectrum_and_its_slope_know_noise_and_photographs():
     noise = torch.randn(8, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     frequency, power = power_spectrum(noise)
@@ -390,6 +434,8 @@ def test_power_spectrum_and_its_slope_know_noise_and_photographs():
     assert spectrum_slope(torch.ones(1, 3, 16, 16)).isnan().all()
     with pytest.raises(ValueError, match="at least 16×16"):
         power_spectrum(noise[:, :, :8])
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        power_spectrum(torch.where(noise > 3, torch.nan, noise))
 
 
 # ---------------------------------------------------------------- a real network

@@ -700,23 +700,6 @@ def test_figures_of_another_class_of_processor_stay(tmp_path: Path, monkeypatch:
     assert [entry["processor"] for entry in json.loads(output.read_text())] == ["AMX", "AVX2"]
 
 
-@pytest.mark.parametrize(
-    ("has", "name"),
-    [
-        ({"avx2": True, "avx512_f": False}, "AVX2"),
-        ({"avx2": True, "avx512_f": True, "avx512_bf16": True, "amx_tile": False}, "AVX-512 with bfloat16"),
-        ({"avx2": True, "avx512_f": True, "avx512_bf16": True, "amx_tile": True}, "AMX"),
-        ({}, "arm64"),
-    ],
-)
-def test_a_processor_is_classed_by_its_instructions(
-    monkeypatch: pytest.MonkeyPatch, has: dict[str, bool], name: str
-):
-    monkeypatch.setattr(bench_command, "processor_capabilities", lambda: has)
-    monkeypatch.setattr(bench_command.platform, "machine", lambda: "arm64")
-    assert bench_command.processor() == name
-
-
 def test_work_of_ones_own_is_not_taken_for_that_of_others(monkeypatch: pytest.MonkeyPatch):
     def as_if_alone() -> SimpleNamespace:
         now = os.times()

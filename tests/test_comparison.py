@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -19,7 +20,6 @@ from lessons_lib import plots
 from lessons_lib.comparison import numbers, outputs, pictures
 from lessons_lib.course import figure_style
 from lessons_lib.data import critters
-from lessons_lib.training import Epoch
 
 AGREE = [
     ("0.71 ± 0.03", "0.74 ± 0.03"),
@@ -146,12 +146,17 @@ def lines(*, moved: float = 0, hidden: int | None = None, order: str = "small la
 
 
 def history(*, moved: float = 0, hidden: int | None = None) -> Figure:
-    epochs = [
-        Epoch(i, 1.0, 2 / i + moved, 0.4 + 0.05 * i + moved, 0.3 + 0.05 * i - moved) for i in range(1, 9)
-    ]
-    figure = plots.history(epochs, reference=0.65, reference_name="before")
+    epochs = range(1, 9)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3))
+    left.plot(epochs, [2 / i + moved for i in epochs], marker="o", markersize=3)
+    left.set(title="Training loss", xlabel="epoch", ylabel="cross-entropy (nats)", ylim=(0, None))
+    right.plot(epochs, [0.4 + 0.05 * i + moved for i in epochs], marker="o", markersize=3, label="training")
+    right.plot(epochs, [0.3 + 0.05 * i - moved for i in epochs], marker="s", markersize=3, label="held out")
+    right.axhline(0.65, color="0.4", linestyle="--", label="before")
+    right.set(title="Accuracy", xlabel="epoch", ylabel="share right", ylim=(0, 1.02))
+    right.legend(fontsize=8)
     if hidden is not None:
-        figure.axes[1].lines[hidden].set_visible(False)
+        right.lines[hidden].set_visible(False)
     return figure
 
 

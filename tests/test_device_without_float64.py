@@ -89,11 +89,13 @@ METHODS = {
     "top_activations": lambda net, x: patches.top_activations(net, BYTES, "4", 2).values,
     "features": lambda net, x: networks.features(net, BYTES, ["4"], pool=1)["4"],
     "feature_changes": lambda net, x: feature_changes(net, BYTES, {"a": BYTES.flip(2)}, ["4"])["4"]["a"],
-    "filters": lambda net, x: filters.low_frequency_share(net[0].weight),
+    "filters": lambda net, x: filters.autocorrelation(net[0].weight),
 }  # fmt: skip
 MEASURES = {
-    "measure": lambda x: torch.tensor(list(vars(activations.measure(x[:, :2].relu(), x)).values())),
-    "localisation": lambda x: activations.localisation(x.abs()),
+    "likeness": lambda x: activations.likeness(x[:, :2].relu(), x),
+    "neighbour_correlation": activations.neighbour_correlation,
+    "spread": lambda x: activations.spread(x.abs()),
+    "shuffled": activations.shuffled,
     "aliased": lambda x: deconvnet.aliased(x, 2),
     "agreement": lambda x: deconvnet.agreement(x, x * x),
     "relevance_mass_accuracy": lambda x: evaluation.relevance_mass_accuracy(x[:, 0], MASKS.to(x.device)),
@@ -104,9 +106,7 @@ MEASURES = {
     "power_spectrum": lambda x: class_visualization.power_spectrum(x)[1],
     "natural_colours": class_visualization.natural_colours,
     "linearity": lambda x: invariance.linearity(range(SIDE), x[0, 0]),
-    "spectrum": filters.spectrum,
-    "total_variation": filters.total_variation,
-    "noise_p_values": lambda x: filters.noise_p_values(x, shufflings=3),
+    "autocorrelation": filters.autocorrelation,
     "nearest": lambda x: embeddings.nearest(x[0, 0], 3),
     "trustworthiness": lambda x: torch.tensor(embeddings.trustworthiness(x[0, 0], x[0, 0, :, :2], 3)),
 }

@@ -84,6 +84,7 @@ def lesson() -> NotebookNode:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(notebook_rules, "IGNORING", {})
+    monkeypatch.setattr(notebook_rules, "NEW_FORM", frozenset())
     (tmp_path / "04_next.ipynb").touch()
     return tmp_path
 
@@ -216,7 +217,7 @@ NEW_BREACHES = {
 
 
 @pytest.fixture
-def new_form(monkeypatch: pytest.MonkeyPatch) -> NotebookNode:
+def new_form(folder: Path, monkeypatch: pytest.MonkeyPatch) -> NotebookNode:
     """A lesson that keeps every rule of the new form, which binds it."""
     monkeypatch.setattr(notebook_rules, "NEW_FORM", frozenset({"03"}))
     notebook = lesson()

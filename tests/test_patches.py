@@ -21,7 +21,6 @@ from lessons_lib.methods.patches import (
     crops,
     dissect,
     levels,
-    rotation,
     top_activations,
     unit_mask,
     upsample_by_field,
@@ -467,22 +466,6 @@ def test_dissection_refuses_bad_input(scene, change, error, text):
     arguments = {"masks": masks, "parts": ["spot", "stripe"]} | change
     with pytest.raises(error, match=text):
         dissect(maps, field, **arguments)
-
-
-def test_rotation_is_orthogonal_and_seeded():
-    turn = rotation(8, 0)
-    torch.testing.assert_close(turn @ turn.T, torch.eye(8), atol=1e-5, rtol=0)
-    assert torch.equal(turn, rotation(8, 0))
-    assert not torch.allclose(turn, rotation(8, 1))
-    with pytest.raises(ValueError, match="at least one channel"):
-        rotation(0, 0)
-
-
-def test_rotations_are_uniform():
-    """Mean and mean square of the entries over many rotations are those of the uniform distribution."""
-    turns = torch.stack([rotation(3, seed) for seed in range(2000)])
-    torch.testing.assert_close(turns.mean(0), torch.zeros(3, 3), atol=0.06, rtol=0)
-    torch.testing.assert_close(turns.square().mean(0), torch.full((3, 3), 1 / 3), atol=0.03, rtol=0)
 
 
 def test_unit_mask_is_the_dissected_mask(scene):

@@ -17,6 +17,7 @@ from lessons_lib.data.photos import (
     NAMES,
     TEXTURES,
     atlas,
+    cifar10_probes,
     crops,
     open_picture,
     photo,
@@ -24,7 +25,7 @@ from lessons_lib.data.photos import (
     textures,
     views,
 )
-from lessons_lib.models import imagenet
+from lessons_lib.models import SmallCNN, checkpoints, imagenet
 
 
 @pytest.fixture
@@ -72,6 +73,17 @@ def test_labelled_photographs_know_their_imagenet_class():
     wrong = [name for name, right in zip(LABELLED, answers == labels, strict=True) if not right]
     assert wrong == ["buckeye", "car", "birds"]
     assert photo("chelsea").label is None
+
+
+def test_probes_are_cifar10s_first_test_pictures(no_network):
+    probes = cifar10_probes()
+    assert probes.images.shape == (20, 3, 32, 32)
+    # the beginning of Krizhevsky's test batch, which every course on CIFAR-10 shows
+    first = ["cat", "ship", "ship", "airplane", "frog", "frog", "automobile", "frog", "cat", "automobile"]
+    assert [probes.classes[label] for label in probes.labels[:10]] == first
+    network = checkpoints.restore(SmallCNN(), "small_cnn_cifar10", 20)
+    named = networks.predict(network, probes.images).argmax(1) == probes.labels
+    assert named.sum() >= 15, "labels belong to their pictures: the network names 85 % of the test set"
 
 
 def test_photographs_are_what_scikit_image_shows():

@@ -14,7 +14,7 @@ from PIL import Image
 
 from lessons_lib import plots
 from lessons_lib.data import critters
-from lessons_lib.training import Epoch
+from lessons_lib.statistics import Interval
 from tests.figures import drawn
 
 pytestmark = pytest.mark.usefixtures("no_open_figures")
@@ -91,18 +91,6 @@ def test_by_layer_draws_the_numbers_and_the_reference():
     drawn(figure)
 
 
-def test_history_draws_the_numbers_and_the_reference():
-    epochs = [Epoch(1, 2.0, 1.5, 0.4, 0.5), Epoch(2, 2.0, 1.0, 0.6, 0.7)]
-    figure = plots.history(epochs, reference=0.65, reference_name="before")
-    left, right = figure.axes
-    assert left.lines[0].get_ydata().tolist() == [1.5, 1.0]
-    assert [line.get_ydata()[0] for line in right.lines] == [0.4, 0.5, 0.65]
-    assert [text.get_text() for text in right.get_legend().get_texts()] == ["training", "held out", "before"]
-    drawn(figure)
-    with pytest.raises(ValueError, match="no epoch"):
-        plots.history([])
-
-
 def test_parts_colours_the_truth():
     faces = critters.generate(2, 64, seed=0)
     figure = plots.parts(faces)
@@ -115,3 +103,21 @@ def test_parts_colours_the_truth():
     drawn(figure)
     with pytest.raises(ValueError, match="no Critters"):
         plots.parts(faces.subset(slice(0)))
+
+
+def test_intervals_are_in_the_row_of_their_group():
+    nose = {"own": Interval(0.3, 0.2, 0.45), "another": Interval(0.1, 0.0, 0.2)}
+    ears = {"own": Interval(0.1, 0.05, 0.12), "another": Interval(0.1, 0.02, 0.2)}
+    axis = plots.intervals({"nose": nose, "ears": ears}, "loss", "title").axes[0]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["nose", "ears"]
+    for container, name in zip(axis.containers, ("own", "another"), strict=True):
+        points, _, (bars,) = container
+        assert np.allclose(points.get_xdata(), [nose[name].mean, ears[name].mean])
+        assert np.allclose(points.get_ydata(), [0, 1], atol=0.1)
+        assert np.allclose(bars.get_segments()[0][:, 0], [nose[name].low, nose[name].high])
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["own", "another"]
+    assert axis.get_ylim()[0] > axis.get_ylim()[1], "the first group is on top"
+    drawn(axis.figure)
+    for bad in ({}, {"nose": nose, "ears": {"own": ears["own"]}}):
+        with pytest.raises(ValueError, match="same conditions"):
+            plots.intervals(bad, "", "")

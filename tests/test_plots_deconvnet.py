@@ -5,19 +5,17 @@ import pytest
 import torch
 from torch import nn
 
-from lessons_lib.methods.deconvnet import keep, max_pool, project, trace
-from lessons_lib.methods.receptive_field import Box, receptive_fields
+from lessons_lib.methods.deconvnet import keep, project, trace
+from lessons_lib.methods.receptive_field import receptive_fields
 from lessons_lib.plots import as_image
 from lessons_lib.plots.deconvnet import (
     as_pictures,
     evolution,
-    fields_of_view,
     inspected,
+    learning_curves,
     methods,
     numbers,
     settling,
-    spread,
-    switches,
     top_grid,
     way_down,
 )
@@ -82,34 +80,6 @@ def test_numbers_are_written_in_and_framed():
     for bad in ({}, {"a": torch.ones(1, 2, 2)}):
         with pytest.raises(ValueError, match=r"\(H, W\)"):
             numbers(bad)
-
-
-def test_switches_dots_are_the_maxima():
-    maps = torch.rand(2, 3, 7, 7, generator=torch.Generator().manual_seed(1))
-    pooled, recorded = max_pool(maps, nn.MaxPool2d(3, 2))
-    figure = switches(maps, recorded, 1, picture=1, layer="pool1")
-    before, after, back, _ = figure.axes
-    assert np.array_equal(before.images[0].get_array(), maps[1, 1])
-    assert np.array_equal(after.images[0].get_array(), pooled[1, 1])
-    dots = {(int(y), int(x)) for x, y in before.collections[0].get_offsets()}
-    places = zip(
-        recorded.rows[1, 1].flatten().tolist(), recorded.columns[1, 1].flatten().tolist(), strict=True
-    )
-    assert dots == set(places)
-    shown = np.asarray(back.images[0].get_array())
-    assert {tuple(at) for at in np.argwhere(shown > 0).tolist()} == dots
-    assert all(shown[at] == maps[1, 1][at] for at in dots)
-    assert f"{len(dots)} of them" in figure.get_suptitle()
-    shared = recorded.index[1, 1].flatten().bincount(minlength=49).max()
-    sizes = before.collections[0].get_sizes()
-    assert sizes.max() == pytest.approx(shared * sizes.min())
-    assert shared > 1
-    drawn(figure)
-    with pytest.raises(ValueError, match="maps of 7×7"):
-        switches(torch.rand(1, 3, 6, 7), recorded, 0)
-    for channel, picture in ((3, 0), (0, 2)):
-        with pytest.raises(ValueError, match="0–2"):
-            switches(maps, recorded, channel, picture=picture)
 
 
 def test_way_down_draws_each_step(way):
@@ -191,31 +161,19 @@ def test_methods_has_a_row_for_each_activation():
     drawn(figure)
 
 
-def test_fields_of_view_leave_only_the_field_bright():
-    image = pictures(1, 12)[0]
-    figure = fields_of_view(image, {"relu1": Box(2, 3, 5, 9), "relu5": Box(0, 0, 12, 12)})
-    left, right = (np.asarray(axis.images[0].get_array()) for axis in figure.axes)
-    whole = as_image(image)
-    assert np.array_equal(right, whole)
-    assert np.array_equal(left[2:5, 3:9], whole[2:5, 3:9])
-    assert left[6:].max() <= 0.3 * 255 + 61
-    assert figure.axes[0].patches[0].get_bbox().bounds == (2.5, 1.5, 6, 3)
-    drawn(figure)
-
-
-def test_spread_draws_each_run_and_its_mean():
-    figure = spread({"all": [0.5, 0.6, 0.7], "one run": [0.4]}, title="t", xlabel="share right")
+def test_learning_curves_are_means_in_a_band():
+    runs = torch.tensor([[0.1, 0.5], [0.3, 0.7]])
+    figure = learning_curves({"all": runs, "some": runs[:1]}, "t")
     (axis,) = figure.axes
-    assert [label.get_text() for label in axis.get_yticklabels()] == ["all", "one run"]
-    means = [container.lines[0].get_xdata()[0] for container in axis.containers]
-    assert means == pytest.approx([0.6, 0.4])
-    bar = axis.containers[0].lines[2][0].get_segments()[0][:, 0]
-    assert bar == pytest.approx([0.5, 0.7]), "the sample's standard deviation"
-    assert len(axis.collections[1].get_offsets()) == 3
+    assert axis.lines[0].get_ydata() == pytest.approx([0.2, 0.6])
+    assert list(axis.lines[0].get_xdata()) == [1, 2]
+    band = axis.collections[0].get_paths()[0].vertices
+    assert {tuple(np.round(corner, 3)) for corner in band} == {(1, 0.1), (1, 0.3), (2, 0.5), (2, 0.7)}
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["all", "some"]
     drawn(figure)
-    for bad in ({}, {"a": []}):
-        with pytest.raises(ValueError, match="at least one run"):
-            spread(bad, title="t", xlabel="x")
+    for bad in ({}, {"a": runs[:0]}, {"a": runs[0]}):
+        with pytest.raises(ValueError, match="at least one training"):
+            learning_curves(bad, "t")
 
 
 def test_inspected_shows_where_the_activation_is(way):

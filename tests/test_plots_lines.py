@@ -26,6 +26,7 @@ NOISE = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
 FIGURES = {
     "by_layer": lambda: plots.by_layer(dict.fromkeys(NAMES, SHARES), title="", ylabel=""),
+    "learning_curves": lambda: deconvnet.learning_curves(dict.fromkeys(NAMES, torch.rand(2, 3)), ""),
     "settling": lambda: deconvnet.settling(BY_EPOCH),
     "spectra": lambda: class_visualization.spectra(dict.fromkeys(NAMES, NOISE), NOISE),
     "training_curves": lambda: invariance.training_curves({"shift": dict.fromkeys(NAMES, ROBUST)}),

@@ -13,7 +13,6 @@ from PIL import Image
 
 from lessons_lib.methods.occlusion import OcclusionMap
 from lessons_lib.plots.occlusion import (
-    drops_by_part,
     heat_maps,
     patched,
     predicted_classes,
@@ -22,7 +21,6 @@ from lessons_lib.plots.occlusion import (
     strips,
     zeiler_fergus,
 )
-from lessons_lib.statistics import Interval
 from tests.figures import drawn
 
 pytestmark = pytest.mark.usefixtures("no_open_figures")
@@ -170,19 +168,6 @@ def test_a_flat_map_can_be_drawn(swept):
     flat = replace(swept, probabilities=torch.ones(1, 10, 12), activations=torch.zeros(1, 10, 12))
     drawn(sensitivity(IMAGE, flat, "class 0"))
     drawn(zeiler_fergus(IMAGE, flat, CLASSES, "layer"))
-
-
-def test_drops_by_part_shows_intervals_by_group():
-    own = {"nose": Interval(0.3, 0.2, 0.45), "ears": Interval(0.1, 0.05, 0.12)}
-    other = {"nose": Interval(0.1, 0.0, 0.2), "ears": Interval(0.1, 0.02, 0.2)}
-    axis = drops_by_part({"own": own, "another": other}).axes[0]
-    assert [label.get_text() for label in axis.get_yticklabels()] == ["nose", "ears"]
-    for container, by_part in zip(axis.containers, (own, other), strict=True):
-        points, _, (bars,) = container
-        assert np.allclose(points.get_xdata(), [value.mean for value in by_part.values()])
-        assert np.allclose(bars.get_segments()[0][:, 0], [by_part["nose"].low, by_part["nose"].high])
-    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["own", "another"]
-    drawn(axis.figure)
 
 
 SVG_NAMES = {"s": "http://www.w3.org/2000/svg"}

@@ -6,14 +6,12 @@ import torch
 from matplotlib.patches import Rectangle
 from torch import nn
 
-from lessons_lib.methods.patches import Dissection
 from lessons_lib.methods.receptive_field import Box, receptive_fields
 from lessons_lib.plots.patches import (
-    basis,
     field_boxes,
     influences,
     marked_pictures,
-    part_table,
+    one_against_others,
     patch_grids,
     patch_sheet,
 )
@@ -95,32 +93,15 @@ def test_marked_pictures_are_dark_outside_the_mask():
             marked_pictures(images, marked, titles)
 
 
-def test_part_table_shows_the_best_channels_and_frames_their_part():
-    overlap = torch.tensor([[0.5, 0.1], [0.05, 0.3], [0.0, 0.2], [0.4, 0.45]])
-    found = Dissection(("eyes", "nose"), overlap, torch.tensor([0.2, 0.15]))
-    figure = part_table(found, best=2, title="block")
-    axis = figure.axes[0]
-    assert [label.get_text() for label in axis.get_xticklabels()] == ["0", "3", "1"]
-    assert np.allclose(axis.images[0].get_array(), overlap[[0, 3, 1]].T)
-    assert [label.get_text() for label in axis.get_yticklabels()] == [
-        "eyes (chance 0.200)",
-        "nose (chance 0.150)",
-    ]
-    numbers = {tuple(text.get_position()): text.get_text() for text in axis.texts}
-    assert numbers == {(0, 0): ".50", (1, 0): ".40", (1, 1): ".45", (2, 1): ".30"}
-    framed = [(x + 0.47, y + 0.47) for x, y, _, _ in rectangles(axis)]
-    assert np.allclose(framed, [(0, 0), (1, 1), (2, 1)])
-    assert axis.get_title() == "block"
-    drawn(figure)
-
-
-def test_basis_draws_units_rotations_and_interval():
-    figure = basis({"block3": (9.0, [3.0, 5.0, 4.0]), "block4": (2.0, [1.0, 2.0])}, title="T", ylabel="n")
+def test_one_against_others_draws_all_and_their_interval():
+    columns = {"block3": (9.0, [3.0, 5.0, 4.0]), "block4": (2.0, [1.0, 2.0])}
+    figure = one_against_others(columns, ("this", "those"), title="T", ylabel="n")
     axis = figure.axes[0]
     points = [line.get_ydata() for line in axis.lines if len(line.get_ydata())]
     assert any(np.array_equal(p, [9.0]) for p in points)
     assert any(np.array_equal(p, [3.0, 5.0, 4.0]) for p in points)
     assert [label.get_text() for label in axis.get_xticklabels()] == ["block3", "block4"]
+    assert [text.get_text() for text in axis.get_legend().get_texts()][:2] == ["this", "those"]
     bars = [container for container in axis.containers if container.has_yerr]
     low, high = bars[0].lines[2][0].get_segments()[0][:, 1]
     expected = t_interval([3.0, 5.0, 4.0])

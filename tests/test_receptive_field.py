@@ -84,15 +84,9 @@ def test_resnet18():
 
 
 def test_alexnet():
-    layers = ["features.0", "features.2", "features.5", "features.12", "avgpool"]
-    model = torchvision.models.alexnet()
-    model.classifier = nn.Identity()
-    # at 224 pixels the last map has 6×6 positions, so that the adaptive pooling changes nothing
-    found = receptive_fields(model, 224, layers)
-    assert [found[name].size[0] for name in layers] == [11, 19, 67, 195, 195]
-    assert_exact(model, (127, 150), layers[:-1])
-    with pytest.raises(ValueError, match=r"'avgpool' is not known.*unequal size"):
-        receptive_fields(model, 280, ["avgpool"])
+    layers = ["features.0", "features.2", "features.5", "features.12"]
+    found = assert_exact(torchvision.models.alexnet(), (127, 150), layers)
+    assert [found[name].size[0] for name in layers] == [11, 19, 67, 195]
 
 
 @pytest.mark.parametrize("inplace", [False, True])
@@ -107,7 +101,7 @@ def test_an_activation_sees_what_it_is_given(activation: type[nn.Module], inplac
 
 
 def test_efficientnet_lite0():
-    layers = ["conv_stem", "blocks.0", "blocks.2.0.conv_dw", "blocks.3", "blocks.6"]
+    layers = ["conv_stem", "blocks.0", "blocks.2.0.conv_dw"]
     found = assert_exact(timm.create_model("tf_efficientnet_lite0"), (64, 71), layers)
     assert found["conv_stem"].offset == (0, -1), (
         '"same" padding goes to the end for 64 pixels, to both sides for 71'
@@ -162,11 +156,14 @@ def test_every_unit_of_any_stack_of_layers(layers, height, width):
             shape = model(torch.zeros(1, 3, height, width)).shape
     except RuntimeError:
         return  # the picture is too small for these kernels
-    field = receptive_fields(model, (height, width), ["0"])["0"]
     places = [(row, column) for row in range(shape[2]) for column in range(shape[3])]
-    for place, expected in zip(
-        places, supports(transparent(model), (height, width), "0", places), strict=True
-    ):
+    boxes = supports(transparent(model), (height, width), "0", places)
+    if not any(box.height and box.width for box in boxes):
+        with pytest.raises(ValueError, match="does not depend on the picture"):
+            receptive_fields(model, (height, width), ["0"])
+        return
+    field = receptive_fields(model, (height, width), ["0"])["0"]
+    for place, expected in zip(places, boxes, strict=True):
         box = field.box(*place)
         if box.height and box.width:
             assert box == expected
@@ -193,15 +190,6 @@ def test_one_position_that_is_broadcast_sees_its_field_everywhere():
     assert receptive_fields(nn.Sequential(nn.AdaptiveMaxPool2d(1)), 5, ["0"])["0"].box(0, 0) == Box(
         0, 0, 5, 5
     )
-
-
-def test_branches_of_different_strides_are_refused():
-    class Mixed(nn.Module):
-        def forward(self, x):
-            return F.avg_pool2d(x, 2) + F.pad(x, (0, -4, 0, -4))
-
-    with pytest.raises(ValueError, match="different strides"):
-        receptive_fields(nn.Sequential(Mixed()), 8, ["0"])
 
 
 @pytest.mark.parametrize(
@@ -255,45 +243,63 @@ def test_functions_are_seen_too():
     assert (field.size, field.stride) == ((4, 4), (2, 2))
 
 
-@pytest.mark.parametrize(
-    ("last", "operation"),
-    [
-        (nn.Upsample(scale_factor=2), "upsample"),
-        (nn.ConvTranspose2d(4, 4, 2), "transposed"),
-        (nn.PixelShuffle(2), "pixel_shuffle"),
-        (nn.AdaptiveAvgPool2d(3), "unequal"),
-    ],
-)
-def test_what_it_cannot_follow_it_refuses_by_name(last, operation):
-    with pytest.raises(ValueError, match=f"'last' is not known.*{operation}"):
-        receptive_fields(Functional(last), 10, ["last"])
-    assert receptive_fields(Functional(last), 10, ["conv"])["conv"].size == (3, 3), (
-        "what comes before is known"
-    )
-
-
 class SideBySide(nn.Module):
     def forward(self, x):
         return torch.cat([x, x], dim=3)
 
 
-class Indices(nn.Module):
+class Mirrored(nn.Module):
     def forward(self, x):
-        return F.max_pool2d(x, 2, return_indices=True)[1].to(x.dtype) + 1
-
-
-class Flat(nn.Module):
-    def forward(self, x):
-        return x.transpose(2, 3)
+        return x.flip(3)
 
 
 @pytest.mark.parametrize(
-    ("layer", "text"),
-    [(SideBySide(), "side by side"), (Indices(), "second output"), (Flat(), "aten.transpose")],
+    "last",
+    [nn.Upsample(scale_factor=2), nn.PixelShuffle(2), nn.AdaptiveAvgPool2d(3), SideBySide(), Mirrored()],
 )
-def test_more_that_is_refused(layer, text):
-    with pytest.raises(ValueError, match=text):
-        receptive_fields(nn.Sequential(layer, nn.ReLU()), 8, ["1"])
+def test_windows_of_unequal_sizes_or_distances_are_refused(last):
+    with pytest.raises(ValueError, match="'last' do not see windows of one size at equal distances"):
+        receptive_fields(Functional(last), 10, ["last"])
+    assert receptive_fields(Functional(last), 10, ["conv"])["conv"].size == (3, 3), (
+        "what comes before is regular"
+    )
+
+
+def test_a_transposed_convolution_of_stride_1():
+    field = receptive_fields(Functional(nn.ConvTranspose2d(4, 4, 2)), 10, ["last"])["last"]
+    assert (field.size, field.stride, field.offset) == ((6, 6), (2, 2), (-2, -2))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_comparison_that_stops_nan_does_not_hide_what_a_unit_sees(seed):
+    class Compared(nn.Module):
+        def forward(self, x):
+            return torch.where(x > 0, x, 0)
+
+    torch.manual_seed(seed)
+    layers = [
+        nn.Conv2d(3, 4, 3),
+        Compared(),
+        nn.Conv2d(4, 5, 5, 2, 2),
+        Compared(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(5, 3, 3),
+    ]
+    plain = [nn.ReLU() if isinstance(layer, Compared) else layer for layer in layers]
+    found, expected = (receptive_fields(nn.Sequential(*net), 40, ["3", "5"]) for net in (layers, plain))
+    assert found == expected
+
+
+class Gated(nn.Module):
+    """Looks to the left by a comparison, which gives no NaN for NaN."""
+
+    def forward(self, x):
+        return torch.where(x.roll(1, dims=3) > 0.5, x, -x)
+
+
+def test_what_passes_no_nan_on_is_found_by_other_pixels():
+    with pytest.raises(ValueError, match="equal distances"):
+        receptive_fields(nn.Sequential(Gated()), 40, ["0"])
 
 
 def test_a_layer_without_positions_or_without_the_picture_is_refused():
@@ -416,9 +422,8 @@ def _assign(x, y):
 @pytest.mark.parametrize(
     "write", [_assign, lambda x, y: x[:, ::2].add_(y), lambda x, y: x.narrow(1, 0, 2).copy_(y)]
 )
-def test_a_map_whose_parts_were_written_into_is_refused(write):
-    with pytest.raises(ValueError, match="written into in place"):
-        receptive_fields(WritesInParts(write), 12, ["last"])
+def test_a_map_whose_parts_were_written_into_sees_what_they_see(write):
+    assert receptive_fields(WritesInParts(write), 12, ["last"])["last"].size == (7, 7)
 
 
 @pytest.mark.parametrize("write", [lambda x, y: x.view(len(x), -1).relu_(), lambda x, y: x.add_(x)])

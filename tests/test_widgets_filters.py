@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from lessons_lib.methods.filters import autocorrelation
 from lessons_lib.plots.filters import filter_browser
 from lessons_lib.widgets.filters import filter_panel
 from tests.figures import file_of, panel_png
@@ -21,6 +22,10 @@ def browser():
     return networks, filter_panel(networks)
 
 
+def titled(filters, index, title):
+    return filter_browser(filters, index, f"{title}; autocorrelation {autocorrelation(filters)[index]:.2f}")
+
+
 def test_filter_panel_draws_what_its_controls_say(browser):
     networks, box = browser
     layer, age, number = box.children[0].children
@@ -31,7 +36,7 @@ def test_filter_panel_draws_what_its_controls_say(browser):
         "large: stem, 5×5",
     ]
     age.value, number.value = "new", 6
-    static = filter_browser(networks["small"]["new"]["conv1"], 6, title="small: conv1, new")
+    static = titled(networks["small"]["new"]["conv1"], 6, "small: conv1, new")
     assert file_of(box) == panel_png(static)
     assert "Filter 6 of conv1 of small, new" in box.children[-1].value
 
@@ -46,7 +51,7 @@ def test_another_layer_keeps_the_age_and_another_network_does_not(browser):
     layer.value = ("large", "stem")
     assert (age.options, age.value, number.value) == (("trained",), "trained", 1)
     assert box.children[1].value == ""
-    static = filter_browser(networks["large"]["trained"]["stem"], 1, title="large: stem, trained")
+    static = titled(networks["large"]["trained"]["stem"], 1, "large: stem, trained")
     assert file_of(box) == panel_png(static)
     layer.value = ("small", "conv1")
     assert (age.options, age.value, number.max) == (("new", "old"), "old", 7)

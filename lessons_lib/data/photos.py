@@ -17,6 +17,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torch.nn import functional as F
 
+from lessons_lib.data.archives import CIFAR_CLASSES
 from lessons_lib.data.pictures import Pictures
 
 
@@ -151,6 +152,23 @@ def photo(name: str) -> Photo:
         raise ValueError(f"there is no photograph {name!r}: choose one of {', '.join(NAMES)}")
     path = str(distribution(project).locate_file(f"{folder}/{file}"))  # found without importing the project
     return Photo(name, title, open_picture(path), f"{credit}; shipped with {project}", label)
+
+
+def cifar10_probes() -> Pictures:
+    """The first twenty test pictures of CIFAR-10, which ship with foolbox: real ones, with no download.
+
+    uint8, shape (20, 3, 32, 32), in the order of the test set. Krizhevsky, "Learning Multiple Layers of Features from
+    Tiny Images", 2009.
+
+    >>> print(cifar10_probes().source)
+    CIFAR-10 test, its first 20 pictures, shipped with foolbox
+    """
+    project, folder = _FOOLBOX
+    files = sorted(Path(str(distribution(project).locate_file(folder))).glob("cifar10_*.png"))
+    images = torch.stack([open_picture(file) for file in files])
+    labels = torch.tensor([int(file.stem.split("_")[2]) for file in files])
+    source = "CIFAR-10 test, its first 20 pictures, shipped with foolbox"
+    return Pictures(images, labels, CIFAR_CLASSES, source)
 
 
 def resized(picture: Photo | Tensor, size: int) -> Tensor:

@@ -1,61 +1,84 @@
-"""Look at what a network computes on the way: capture activations by layer name, and measure feature maps.
+"""Measures of feature maps: how their activation lies, which are dead, how much they look like the picture.
 
-The one place of the library that registers hooks. Every other method asks :func:`hooked` or
-:func:`recording`, so that no hook outlives the ``with`` block that needed it.
+:func:`lessons_lib.networks.capture` gives the maps.
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 
-def sparsity(maps: Tensor) -> Tensor:
-    """Share of a channel's activations that are zero or below, over all pictures and positions.
+def neighbour_correlation(maps: Tensor) -> Tensor:
+    """How alike neighbouring positions of a feature map are: Moran's I over the pairs of next positions.
 
     Args:
-        maps: feature maps after a ReLU, shape (N, C, H, W).
+        maps: feature maps, shape (N, C, H, W).
 
     Returns:
-        Shape (C,), each in 0–1: 0 is dense, 1 is silent.
+        Shape (N, C): near 1 for broad blobs, −1 for a chequerboard, −1 / (H·W − 1) on average for a map whose
+        positions were shuffled; NaN for a flat map.
 
-    >>> sparsity(torch.tensor([[[[0.0, 2.0]], [[0.0, 0.0]]]]))
-    tensor([0.5000, 1.0000], dtype=torch.float64)
+    P. A. P. Moran, "Notes on continuous stochastic phenomena", Biometrika 1950.
+
+    >>> neighbour_correlation(torch.tensor([[[[1.0, 1.0, 0.0, 0.0]]]]))
+    tensor([[0.3333]], dtype=torch.float64)
     """
     _check_maps(maps)
-    return (maps <= 0).cpu().double().mean(dim=(0, 2, 3))
+    flat = maps.cpu().double()
+    apart = flat - flat.mean((2, 3), keepdim=True)
+    beside, above = apart[..., 1:] * apart[..., :-1], apart[:, :, 1:] * apart[:, :, :-1]
+    alike, variance = torch.cat([beside.flatten(2), above.flatten(2)], 2).mean(2), apart.square().mean((2, 3))
+    return torch.where(variance > 1e-12, alike / variance, torch.nan)
 
 
-def localisation(maps: Tensor) -> Tensor:
-    """How much of a feature map's activation sits in few positions.
+def spread(maps: Tensor) -> Tensor:
+    """How far from its own centre a feature map's activation lies: its squared standard distance.
 
-    The sparseness of Vinje and Gallant ("Sparse coding and decorrelation in primary visual cortex during natural
-    vision", Science 2000) taken over space: ``(1 − mean(a)² / mean(a²)) / (1 − 1/n)`` with n positions. The
-    division by ``1 − 1/n`` makes maps of different sizes comparable.
+    ``Σ a·|x − c|² / Σ a``, with c the centre ``Σ a·x / Σ a``, over what that is for a map that is equally active
+    everywhere. Fewer active positions have a smaller spread wherever they are, so compare with :func:`shuffled`.
 
     Args:
         maps: feature maps after a ReLU, none negative, shape (N, C, H, W), at least two positions each.
 
     Returns:
-        Shape (N, C), each in 0–1: 0 for a flat map, 1 for a single active position, NaN for an all-zero map.
+        Shape (N, C): 0 for a single active position, 1 for a flat map, more if the activation lies at opposite
+        edges; NaN for an all-zero map.
 
     Raises:
         ValueError: for another shape, a single position or negative values.
+
+    R. Bachi, "Standard distance measures and related methods for spatial analysis", Regional Science 1963.
+
+    >>> spread(torch.tensor([[[[1.0, 1.0, 0.0, 0.0]]]]))
+    tensor([[0.2000]], dtype=torch.float64)
     """
     _check_maps(maps)
-    positions = maps.shape[2] * maps.shape[3]
-    if positions < 2:
-        raise ValueError("localisation needs maps of at least two positions")
+    if maps.shape[2] * maps.shape[3] < 2:
+        raise ValueError("spread needs maps of at least two positions")
     if (maps < 0).any():
-        raise ValueError("localisation is defined for activations after a ReLU; these hold negative values")
-    flat = maps.cpu().flatten(2).double()
-    # dividing by the peak first keeps the squares of tiny activations from underflowing
-    flat = flat / flat.amax(2, keepdim=True)
-    spread = flat.mean(2).square() / flat.square().mean(2)
-    return (1 - spread) / (1 - 1 / positions)
+        raise ValueError("spread is defined for activations after a ReLU; these hold negative values")
+    height, width = maps.shape[2:]
+    weights = maps.cpu().double() / maps.cpu().double().sum((2, 3), keepdim=True)
+    found = torch.zeros(maps.shape[:2], dtype=torch.float64)
+    for along in (weights.sum(3), weights.sum(2)):
+        place = torch.arange(along.shape[2], dtype=torch.float64)
+        found += along @ place.square() - (along @ place).square()
+    return found.clamp(min=0) * 12 / (height**2 + width**2 - 2)
+
+
+def shuffled(maps: Tensor, *, seed: int = 0) -> Tensor:
+    """Each feature map (N, C, H, W) with its positions in a random order of its own, so that nothing lies anywhere.
+
+    >>> sorted(shuffled(torch.arange(4.0).view(1, 1, 2, 2)).flatten().tolist())
+    [0.0, 1.0, 2.0, 3.0]
+    """
+    _check_maps(maps)
+    generator = torch.Generator().manual_seed(seed)
+    flat = maps.cpu().flatten(2)
+    order = torch.rand(flat.shape, generator=generator).argsort(-1)
+    return flat.gather(2, order).view(maps.shape)
 
 
 def dead_channels(maps: Tensor) -> Tensor:
@@ -103,26 +126,6 @@ def _correlation(a: Tensor, b: Tensor) -> Tensor:
     b = b - b.mean(-1, keepdim=True)
     norms = a.norm(dim=-1) * b.norm(dim=-1)
     return torch.where(norms > 1e-12, (a * b).sum(-1) / norms, torch.nan)
-
-
-@dataclass(frozen=True)
-class Measures:
-    """One layer's measures, each a mean in 0–1 over channels (and pictures, where a picture has its own)."""
-
-    sparsity: float
-    localisation: float
-    dead: float
-    likeness: float
-
-
-def measure(maps: Tensor, images: Tensor) -> Measures:
-    """All measures of one layer's feature maps (N, C, H, W) made from ``images`` (N, 3, H, W); silent maps left out."""
-    return Measures(
-        sparsity=sparsity(maps).mean().item(),
-        localisation=localisation(maps).nanmean().item(),
-        dead=dead_channels(maps).cpu().double().mean().item(),
-        likeness=likeness(maps, images).nanmean().item(),
-    )
 
 
 def _check_maps(maps: Tensor) -> None:

@@ -484,30 +484,3 @@ def dissect(
         )
     units = UnitMasks(maps, field, quantile)
     return Dissection(tuple(parts), units.overlap(masks), units.chance(masks, shuffles, seed))
-
-
-def rotation(channels: int, seed: int) -> Tensor:
-    """As many random directions in a layer's space of channels as it has channels, orthogonal to each other.
-
-    A random rotation (uniform over all of them, reflections included). It keeps all distances, so a classifier
-    could read the rotated maps as well as the channels. As the weights of a 1×1 convolution, ``rotation(…)[:, :,
-    None, None]`` turns directions into channels.
-
-    Args:
-        channels: how many, at least 1.
-        seed: of the rotation.
-
-    Returns:
-        float32, shape (channels, channels): a direction each row.
-
-    Raises:
-        ValueError: for no channels.
-
-    Source: D. Bau et al., "Network Dissection", CVPR 2017, section 3.2.
-    """
-    if channels < 1:
-        raise ValueError(f"a rotation needs at least one channel, not {channels}")
-    generator = torch.Generator().manual_seed(seed)
-    noise = torch.randn(channels, channels, generator=generator, dtype=torch.float64)
-    directions, upper = torch.linalg.qr(noise)
-    return (directions * upper.diagonal().sign()).float()  # without the signs, not uniform (Mezzadri 2007)

@@ -50,9 +50,16 @@ class SmallCNN(nn.Module):
         Raises:
             ValueError: if the pictures are not 32×32 in three channels.
         """
-        if images.ndim != 4 or images.shape[1:] != (3, 32, 32):
-            raise ValueError(f"SmallCNN takes pictures of shape (N, 3, 32, 32), not {tuple(images.shape)}")
+        if images.ndim != 4 or images.shape[1] != 3:
+            raise _refused(images)
         features = images
         for name in BLOCKS:
             features = self.get_submodule(name)(features)
+        # not sooner, so that the blocks' receptive fields can be measured on larger pictures
+        if images.shape[2:] != (32, 32):
+            raise _refused(images)
         return self.classifier(self.dropout(self.embedding(self.flatten(features))))
+
+
+def _refused(images: Tensor) -> ValueError:
+    return ValueError(f"SmallCNN takes pictures of shape (N, 3, 32, 32), not {tuple(images.shape)}")

@@ -62,7 +62,7 @@ class ZFNet(nn.Sequential):
         Raises:
             ValueError: for another shape.
         """
-        return super().forward(_sized(images, 224))  # type: ignore[no-any-return, unused-ignore]
+        return _forward(self, images, 224)
 
 
 class SmallZFNet(nn.Sequential):
@@ -120,12 +120,19 @@ class SmallZFNet(nn.Sequential):
         Raises:
             ValueError: for another shape.
         """
-        return super().forward(_sized(images, 64))  # type: ignore[no-any-return, unused-ignore]
+        return _forward(self, images, 64)
 
 
-def _sized(images: Tensor, size: int) -> Tensor:
-    if images.ndim != 4 or images.shape[1:] != (3, size, size):
-        raise ValueError(
-            f"this network takes pictures of shape (N, 3, {size}, {size}), not {tuple(images.shape)}: resize them"
-        )
-    return images
+def _forward(network: nn.Sequential, images: Tensor, size: int) -> Tensor:
+    refused = ValueError(
+        f"this network takes pictures of shape (N, 3, {size}, {size}), not {tuple(images.shape)}: resize them"
+    )
+    if images.ndim != 4 or images.shape[1] != 3:
+        raise refused
+    features = images
+    for layer in network:
+        # not sooner, so that receptive fields can be measured on larger pictures
+        if isinstance(layer, nn.Flatten) and images.shape[2:] != (size, size):
+            raise refused
+        features = layer(features)
+    return features

@@ -27,7 +27,7 @@ from matplotlib.patches import Patch
 from torch import Tensor
 
 from lessons_lib.data.critters import PARTS, Critters
-from lessons_lib.training import Epoch
+from lessons_lib.statistics import Interval
 
 # the figures of a lesson are imported when they are first used
 __getattr__, _, _ = lazy_loader.attach(__name__, [part.name for part in pkgutil.iter_modules(__path__)])
@@ -183,34 +183,30 @@ def by_layer(
     return figure
 
 
-def history(epochs: Sequence[Epoch], *, reference: float | None = None, reference_name: str = "") -> Figure:
-    """Training loss, and training and test accuracy, by epoch.
+def intervals(groups: Mapping[str, Mapping[str, Interval]], xlabel: str, title: str) -> Figure:
+    """Means with their intervals, a row for each group and in it a marker for each condition.
 
     Args:
-        epochs: what :func:`lessons_lib.training.fit` recorded.
-        reference: an accuracy (0–1) to draw as a dashed line.
-        reference_name: what that line is.
+        groups: by group, then condition, the same conditions in each.
+        xlabel: the unit.
+        title: what is shown.
 
     Raises:
-        ValueError: if there are no epochs.
+        ValueError: if there are no groups, or they have different conditions.
     """
-    if not epochs:
-        raise ValueError("no epoch was completed, so there is no history to draw")
-    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3))
-    numbers = [epoch.epoch for epoch in epochs]
-    left.plot(numbers, [epoch.train_loss for epoch in epochs], marker="o", markersize=3)
-    left.set(title="Training loss", xlabel="epoch", ylabel="cross-entropy (nats)")
-    left.set_ylim(bottom=0)
-    right.plot(
-        numbers, [epoch.train_accuracy for epoch in epochs], marker="o", markersize=3, label="training"
-    )
-    right.plot(numbers, [epoch.test_accuracy for epoch in epochs], marker="s", markersize=3, label="held out")
-    if reference is not None:
-        right.axhline(reference, color="0.4", linestyle="--", label=reference_name)
-    right.set(title="Accuracy", xlabel="epoch", ylabel="share right", ylim=(0, 1.02))
-    right.legend(fontsize=8)
-    for axis in (left, right):
-        axis.xaxis.get_major_locator().set_params(integer=True)
+    if len({tuple(group) for group in groups.values()}) != 1:
+        raise ValueError("need at least one group, and the same conditions in each, in the same order")
+    conditions = list(next(iter(groups.values())))
+    figure, axis = plt.subplots(figsize=(7, 0.6 * len(groups) + 1))
+    for i, (name, marker) in enumerate(zip(conditions, itertools.cycle(MARKERS), strict=False)):
+        found = [group[name] for group in groups.values()]
+        places = [row + 0.18 * (i - (len(conditions) - 1) / 2) for row in range(len(groups))]
+        reach = [[one.mean - one.low for one in found], [one.high - one.mean for one in found]]
+        axis.errorbar([one.mean for one in found], places, xerr=reach, fmt=marker, capsize=3, label=name)
+    axis.axvline(0, color="0.7", linewidth=1, zorder=0)
+    axis.set(title=title, xlabel=xlabel, yticks=range(len(groups)), yticklabels=list(groups))
+    axis.invert_yaxis()
+    axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
     return figure
 
 

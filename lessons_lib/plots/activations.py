@@ -1,9 +1,9 @@
-"""Figures of feature maps: mosaics of channels, layers side by side, measures over training."""
+"""Figures of feature maps: one filter at work, mosaics of channels, layers side by side, measures over training."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from lessons_lib.methods.activations import Measures
-from lessons_lib.plots import ACTIVATION, as_image, epoch_name, size_name
+from lessons_lib.plots import ACTIVATION, MARKERS, SIGNED, as_image, epoch_name, size_name
+from lessons_lib.statistics import Interval
 
 
 def mosaic(maps: Tensor) -> np.ndarray:
@@ -45,6 +45,29 @@ def mosaic(maps: Tensor) -> np.ndarray:
     return canvas
 
 
+def one_filter(image: Tensor, weight: Tensor, summed: Tensor, activation: Tensor) -> Figure:
+    """A picture, one filter, the map its weighted sums make, and what batch norm and ReLU leave of it.
+
+    Args:
+        image: uint8, shape (3, H, W).
+        weight: the filter, shape (3, k, k).
+        summed: after the convolution, shape (H, W).
+        activation: after batch norm and ReLU, shape (H, W).
+    """
+    figure, axes = plt.subplots(1, 4, figsize=(11, 2.9), width_ratios=(1, 1.3, 1.25, 1.25))
+    axes[0].imshow(as_image(image))
+    shown = (mosaic(weight), SIGNED), (summed.numpy(), SIGNED), (activation.numpy(), ACTIVATION)
+    for axis, (values, cmap) in zip(axes[1:], shown, strict=True):
+        top = float(np.nanmax(np.abs(values)))
+        drawn = axis.imshow(values, cmap=cmap, vmin=-top if cmap == SIGNED else 0, vmax=top)
+        figure.colorbar(drawn, ax=axis, shrink=0.7)
+    titles = ("picture", "filter: red, green, blue", "weighted sums", "after batch norm and ReLU")
+    for axis, title in zip(axes, titles, strict=True):
+        axis.set_title(title, fontsize=10)
+        axis.axis("off")
+    return figure
+
+
 def mean_maps(images: Tensor, rows: Mapping[str, Mapping[str, Tensor]]) -> Figure:
     """The mean feature map of each layer for a few pictures, one group of rows for each state of the network.
 
@@ -70,67 +93,76 @@ def mean_maps(images: Tensor, rows: Mapping[str, Mapping[str, Tensor]]) -> Figur
         for j, state in enumerate(states):
             line = axes[i * len(states) + j]
             line[0].imshow(as_image(images[i]))
-            line[0].set_ylabel(state)
+            line[0].set_ylabel(state, fontsize=9)
             for axis, layer in zip(line[1:], layers, strict=True):
                 axis.imshow(rows[state][layer][i].float().mean(0).numpy(), cmap=ACTIVATION)
-    axes[0, 0].set_title("picture")
+    axes[0, 0].set_title("picture", fontsize=9)
     for axis, layer in zip(axes[0, 1:], layers, strict=True):
         axis.set_title(f"{layer}\n{size_name(rows[states[0]][layer])}", fontsize=9)
+    figure.suptitle("Mean over channels, each map from its least (dark) to its greatest value", fontsize=11)
     return figure
 
 
-def channels_by_epoch(image: Tensor, maps: Mapping[int, Tensor], layer: str) -> Figure:
-    """Every channel of one layer for one picture, one mosaic for each epoch.
+def channels_by_epoch(image: Tensor, maps: Mapping[int, Tensor], title: str) -> Figure:
+    """The maps of some channels of one layer for one picture, one mosaic for each epoch.
 
-    A mosaic has one colour scale, from 0 to the 99.5th percentile of its own values: a dark tile is a silent channel.
+    Each mosaic has a colour scale of its own, from 0 to the 99.5th percentile of its values: ages differ in size.
 
     Args:
         image: the picture, uint8, shape (3, H, W).
         maps: its feature maps (C, h, w) by epoch.
-        layer: its name, for the title.
+        title: over the figure.
     """
     columns = min(3, len(maps))
     rows = math.ceil(len(maps) / columns)
-    stack = next(iter(maps.values()))
-    shape = mosaic(stack).shape
-    height = 2.9 * shape[0] / shape[1] + 0.3
-    figure = plt.figure(figsize=(1.6 + 2.9 * columns, rows * height + 0.3))
-    grid = figure.add_gridspec(rows, 1 + columns, width_ratios=(1.5, *[2.9] * columns))
+    shape = mosaic(next(iter(maps.values()))).shape
+    height = 2.7 * shape[0] / shape[1] + 0.4
+    figure = plt.figure(figsize=(1.4 + 3.1 * columns, rows * height + 0.4))
+    grid = figure.add_gridspec(rows, 1 + columns, width_ratios=(1.3, *[3.1] * columns))
     picture = figure.add_subplot(grid[:, 0])
     picture.imshow(as_image(image))
-    picture.set_title("picture", fontsize=9)
-    picture.axis("off")
+    picture.set(title="picture", xticks=[], yticks=[])
     for i, (epoch, by_channel) in enumerate(maps.items()):
         axis = figure.add_subplot(grid[i // columns, 1 + i % columns])
-        _draw_mosaic(axis, by_channel)
+        top = _draw_mosaic(axis, by_channel)
+        figure.colorbar(axis.images[0], ax=axis, shrink=0.8, ticks=[0, top], format="%.1f", extend="max")
         axis.set_title(epoch_name(epoch), fontsize=9)
         axis.axis("off")
-    figure.suptitle(f"{layer}: all {len(stack)} channels of {size_name(stack)} positions", fontsize=11)
+    figure.suptitle(title, fontsize=11)
     return figure
 
 
-def measures_by_epoch(measures: Mapping[str, Mapping[int, Measures]]) -> Figure:
-    """Sparsity, localisation, dead channels and likeness over training, a line for each layer.
+def lines(
+    panels: Mapping[str, Mapping[str, Mapping[float, Interval]]],
+    ylabels: Sequence[str],
+    xlabel: str,
+    controls: Mapping[str, Mapping[str, Mapping[float, Interval]]] | None = None,
+    control: str = "",
+) -> Figure:
+    """A measure a panel, a line with intervals for each layer or kind of network, dashed for its control.
 
     Args:
-        measures: by layer, then epoch.
+        panels: mean and interval by title of the panel, line, and epoch or another setting, at equal distances.
+        ylabels: the unit of each panel.
+        xlabel: what the setting is.
+        controls: the same for a control, for those panels that have one.
+        control: what the dashed lines are.
     """
-    panels = (
-        ("sparsity", "Sparsity", "share of activations that are 0"),
-        ("localisation", "Localisation", "0 = even, 1 = one position"),
-        ("dead", "Dead channels", "share of channels"),
-        ("likeness", "Likeness to the picture", "|correlation| with brightness"),
-    )
-    figure, axes = plt.subplots(1, len(panels), figsize=(11, 3))
-    colours = plt.get_cmap("viridis")(np.linspace(0, 0.9, len(measures)))
-    for axis, (name, title, unit) in zip(axes, panels, strict=True):
-        for colour, (layer, by_epoch) in zip(colours, measures.items(), strict=True):
-            values = [getattr(measure, name) for measure in by_epoch.values()]
-            axis.plot(range(len(by_epoch)), values, marker="o", markersize=4, color=colour, label=layer)
-        ticks = list(next(iter(measures.values())))
-        axis.set(title=title, ylabel=unit, xlabel="epoch", xticks=range(len(ticks)), xticklabels=ticks)
-        axis.set_ylim(0, max(1.02 * axis.get_ylim()[1], 0.05))
-    axes[0].legend(fontsize=8)
+    figure, axes = plt.subplots(1, len(panels), figsize=(1.8 + 3.8 * len(panels), 3.6), squeeze=False)
+    for axis, (title, kinds), ylabel in zip(axes[0], panels.items(), ylabels, strict=True):
+        for i, (kind, line) in enumerate(kinds.items()):
+            colour = plt.get_cmap("viridis")(0.9 * i / max(1, len(kinds) - 1))
+            means, low, high = np.array([(v.mean, v.low, v.high) for v in line.values()]).T
+            places = np.arange(len(line)) + 0.05 * (i - (len(kinds) - 1) / 2)  # beside each other, not on
+            look = {"marker": MARKERS[i], "markersize": 4, "capsize": 2, "color": colour, "label": kind}
+            axis.errorbar(places, means, [means - low, high - means], **look)
+            if dashed := (controls or {}).get(title):
+                axis.plot(places, [v.mean for v in dashed[kind].values()], color=colour, linestyle="--", lw=1)
+            axis.set_xticks(range(len(line)), [f"{setting:g}" for setting in line])
+        axis.set(title=title, ylabel=ylabel, xlabel=xlabel)
+    if controls:
+        axis.plot([], [], color="0.3", linestyle="--", lw=1, label=control)
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside right center", fontsize=8)
     return figure
 
 
@@ -162,8 +194,7 @@ def channel_browser(image: Tensor, maps: Tensor, channel: int, title: str = "") 
     figure.colorbar(drawn, ax=right, shrink=0.8, label="activation")
     for axis in (left, middle, right):
         axis.axis("off")
-    if title:
-        figure.suptitle(title)
+    figure.suptitle(title)
     return figure
 
 

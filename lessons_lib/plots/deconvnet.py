@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from lessons_lib.methods.deconvnet import Projection, Switches, Trace
+from lessons_lib.methods.deconvnet import Projection, Trace
 from lessons_lib.methods.receptive_field import Box, ReceptiveField
 from lessons_lib.plots import ACTIVATION, MARKERS, SIGNED, as_image, size_name
 
@@ -82,53 +82,6 @@ def numbers(
     return figure
 
 
-def switches(maps: Tensor, recorded: Switches, channel: int, *, picture: int = 0, layer: str = "") -> Figure:
-    """One channel before pooling with its switches, after pooling, and unpooled again.
-
-    A dot is a position that was some window's maximum, larger the more windows chose it.
-
-    Args:
-        maps: what was pooled, shape (N, C, H, W).
-        recorded: the switches of that pooling.
-        channel: the channel to draw.
-        picture: which of the N.
-        layer: the pooling's name, for the title.
-
-    Raises:
-        ValueError: if the switches are not those of such maps, or there is no such channel or picture.
-    """
-    if maps.ndim != 4 or (recorded.height, recorded.width) != tuple(maps.shape[2:]):
-        raise ValueError(
-            f"these switches are of maps of {recorded.height}×{recorded.width}, not of shape {tuple(maps.shape)}"
-        )
-    if not (0 <= channel < maps.shape[1] and 0 <= picture < len(maps)):
-        raise ValueError(
-            f"channel must be in 0–{maps.shape[1] - 1} and picture in 0–{len(maps) - 1}, not {channel} and {picture}"
-        )
-    one, index = maps[picture, channel].float().cpu(), recorded.index[picture, channel].cpu()
-    pooled = one.flatten()[index]
-    chosen = _chosen(one, index)
-    figure, axes = plt.subplots(1, 3, figsize=(9.6, 3.3), width_ratios=(1, 1, 1.16))
-    unpooled = torch.where(chosen > 0, one, 0)
-    top = max(one.max().item(), 1e-6)
-    titles = (
-        f"before {layer}, with its switches",
-        f"after {layer}, {size_name(pooled)}",
-        "each maximum put back in its place",
-    )
-    for axis, stage, name in zip(axes, (one, pooled, unpooled), titles, strict=True):
-        drawn = axis.imshow(stage.numpy(), cmap=ACTIVATION, vmin=0, vmax=top)
-        axis.set_title(name)
-        axis.axis("off")
-    _dot(axes[0], chosen)
-    figure.colorbar(drawn, ax=axes[2], shrink=0.8, label="activation")
-    figure.suptitle(
-        f"channel {channel}: {size_name(one)} positions, {int((chosen > 0).sum())} of them a maximum",
-        fontsize=11,
-    )
-    return figure
-
-
 def way_down(image: Tensor, trace: Trace, projection: Projection, *, columns: int = 7) -> Figure:
     """One activation on its way down: the reconstruction after each step, from the layer to the pixels.
 
@@ -190,7 +143,7 @@ def top_grid(blocks: Mapping[str, Block], *, columns: int = 3, title: str = "") 
     columns = min(columns, len(blocks))
     rows = math.ceil(len(blocks) / columns)
     figure, axes = plt.subplots(
-        rows, columns, figsize=(2.4 * columns, 1.43 * rows + 0.3 * bool(title)), squeeze=False
+        rows, columns, figsize=(3.6 * columns, 2.0 * rows + 0.3 * bool(title)), squeeze=False
     )
     for axis in axes.flat:
         axis.axis("off")
@@ -256,17 +209,14 @@ def settling(curves: Mapping[str, Mapping[int, float]], *, threshold: float | No
     for (layer, curve), colour, marker in zip(
         curves.items(), colours, itertools.cycle(MARKERS), strict=False
     ):
-        axis.plot(
-            range(len(curve)), list(curve.values()), marker=marker, markersize=5, color=colour, label=layer
-        )
+        axis.plot(list(curve), list(curve.values()), marker=marker, markersize=5, color=colour, label=layer)
     epochs = list(next(iter(curves.values())))
     if threshold is not None:
         axis.axhline(threshold, color="0.4", linestyle="--", linewidth=1)
     axis.set(
         title="How much the features are already what they will be",
         xlabel="epoch",
-        xticks=range(len(epochs)),
-        xticklabels=epochs,
+        xticks=epochs,
         ylabel="correlation with the end",
         ylim=(min(0.0, axis.get_ylim()[0]), 1.03),
     )
@@ -295,46 +245,30 @@ def methods(rows: Mapping[str, Mapping[str, Tensor]]) -> Figure:
     return figure
 
 
-def fields_of_view(image: Tensor, boxes: Mapping[str, Box]) -> Figure:
-    """What a unit in the middle of each layer can see: the picture with one layer's receptive field left bright.
+def learning_curves(curves: Mapping[str, Tensor], title: str) -> Figure:
+    """Accuracy by epoch: the mean over trainings, and a band from the least to the greatest of them.
 
     Args:
-        image: uint8, shape (3, H, W).
-        boxes: by title, the receptive field.
-    """
-    figure, axes = plt.subplots(1, len(boxes), figsize=(1.75 * len(boxes), 2.1), squeeze=False)
-    for axis, (name, box) in zip(axes[0], boxes.items(), strict=True):
-        dimmed = image.float() * 0.3 + 60
-        seen = (slice(None), slice(box.top, box.bottom), slice(box.left, box.right))
-        dimmed[seen] = image[seen].float()
-        axis.imshow(as_image(dimmed.round().to(torch.uint8)))
-        _frame(axis, box)
-        axis.set_title(name, fontsize=9)
-        axis.axis("off")
-    return figure
-
-
-def spread(results: Mapping[str, Sequence[float]], *, title: str, xlabel: str) -> Figure:
-    """Repeated measurements of several conditions: each run a dot, mean ± standard deviation a bar beside it.
-
-    Args:
-        results: by condition, one number for each run.
+        curves: by condition, accuracies (0-1), shape (trainings, epochs).
         title: what is shown.
-        xlabel: the unit.
 
     Raises:
-        ValueError: if a condition has no runs.
+        ValueError: if a condition has no trainings.
     """
-    if not results or not all(results.values()):
-        raise ValueError("each condition needs at least one run")
-    figure, axis = plt.subplots(figsize=(7, 0.5 * len(results) + 1))
-    for row, runs in enumerate(results.values()):
-        deviation = float(np.std(runs, ddof=1)) if len(runs) > 1 else 0.0
-        axis.errorbar(np.mean(runs), row, xerr=deviation, fmt="D", color="#0072B2", capsize=4)
-        axis.scatter(runs, [row + 0.25] * len(runs), color="0.4", s=14)
-    axis.set(title=title, xlabel=xlabel, yticks=range(len(results)), yticklabels=list(results))
-    axis.margins(y=0.25)
-    axis.invert_yaxis()
+    if not curves or any(runs.ndim != 2 or not len(runs) for runs in curves.values()):
+        shapes = {name: tuple(runs.shape) for name, runs in curves.items()}
+        raise ValueError(
+            f"each condition needs accuracies (trainings, epochs), at least one training, not {shapes}"
+        )
+    figure, axis = plt.subplots(figsize=(7, 3.6))
+    for (name, runs), marker in zip(curves.items(), itertools.cycle(MARKERS), strict=False):
+        epochs = range(1, runs.shape[1] + 1)
+        (line,) = axis.plot(epochs, runs.mean(0).numpy(), marker=marker, markersize=4, label=name)
+        axis.fill_between(
+            epochs, runs.amin(0).numpy(), runs.amax(0).numpy(), alpha=0.2, color=line.get_color()
+        )
+    axis.set(title=title, xlabel="epoch", ylabel="accuracy")
+    axis.legend(fontsize=8)
     return figure
 
 

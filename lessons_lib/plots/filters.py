@@ -1,4 +1,4 @@
-"""Figures of weights: filters as pictures, the waves they are made of, and how smooth they are."""
+"""Figures of weights: filters as pictures, and how smooth they are."""
 
 from __future__ import annotations
 
@@ -12,25 +12,23 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from scipy import fft
 from torch import Tensor
 
-from lessons_lib.methods.filters import CUTOFF, frequencies, spectrum
-from lessons_lib.plots import PROBABILITY, SIGNED, as_image, size_name
-from lessons_lib.plots.activations import mosaic
+from lessons_lib.plots import MARKERS, SIGNED, as_image, size_name
 from lessons_lib.statistics import Interval
 
 Scale = Literal["shared", "own"]
 
-_MARK = "#D55E00"
-_WAVE_GAP = 0.15  # between waves, as a share of their side
+_NOISE = "0.88"  # the band of white noise
+_GAP = 0.2  # between tiles, as a share of their side
+_SIDE = 0.55  # of a tile in a row of sixteen, in inches
 
 
 def as_colours(filters: Tensor, scale: Scale = "shared") -> Tensor:
     """Filters on red, green and blue as pictures: weight 0 is mid-grey, a bright red pixel wants red there.
 
     Args:
-        filters: shape (N, 3, H, W).
+        filters: shape (N, 3, H, W), or (N, 1, H, W), which become grey pictures.
         scale: "shared": the largest weight of all, either sign, becomes black or full colour, so that weak
             filters stay grey; "own": the largest of each filter, so that each uses the full range and strengths
             cannot be compared.
@@ -41,315 +39,173 @@ def as_colours(filters: Tensor, scale: Scale = "shared") -> Tensor:
     Raises:
         ValueError: for another shape, no filters, or another scale.
     """
-    if filters.ndim != 4 or filters.shape[1] != 3 or not filters.numel():
+    if filters.ndim != 4 or filters.shape[1] not in (1, 3) or not filters.numel():
         raise ValueError(
-            f"only filters on red, green and blue, shape (N, 3, H, W), have colours; these are {tuple(filters.shape)}"
+            "only filters on one channel or on red, green and blue, shape (N, 3, H, W), are pictures; "
+            f"these are {tuple(filters.shape)}"
         )
     if scale not in ("shared", "own"):
         raise ValueError(f'scale must be "shared" or "own", not {scale!r}')
-    size = filters.abs()
-    peak = size.amax() if scale == "shared" else size.amax((1, 2, 3), keepdim=True)
-    return 0.5 + filters / (2 * peak.clamp(min=torch.finfo(filters.dtype).tiny))
+    colours = filters.detach().float().cpu().expand(-1, 3, -1, -1)
+    peak = colours.abs().amax() if scale == "shared" else colours.abs().amax((1, 2, 3), keepdim=True)
+    return 0.5 + colours / (2 * peak.clamp(min=torch.finfo(colours.dtype).tiny))
 
 
-def filter_grids(
-    groups: Mapping[str, Tensor], *, scale: Scale = "shared", columns: int = 3, suptitle: str = ""
+def filter_rows(
+    groups: Mapping[str, Tensor], *, scale: Scale = "shared", columns: int = 16, suptitle: str = ""
 ) -> Figure:
-    """First-layer filters in colour, a grid for each group.
+    """Filters as pictures, group below group, all tiles of one size on the page.
 
     Args:
-        groups: filters by title, shape (N, 3, H, W) each.
-        scale: see :func:`as_colours`; "shared" is shared within a group.
-        columns: grids in a row.
+        groups: filters by title, shape (N, 3, H, W) or (N, 1, H, W) each.
+        scale: see :func:`as_colours`; "shared" is shared within a group, and its title says the largest weight.
+        columns: filters in a row.
         suptitle: over the figure.
 
     Raises:
-        ValueError: if there are no groups, or one has no colours.
+        ValueError: if there are no groups, or one holds no pictures.
     """
     if not groups:
         raise ValueError("there are no filters to draw")
-    grids = {title: colour_grid(filters, scale) for title, filters in groups.items()}
-    columns = min(columns, len(groups))
-    rows = math.ceil(len(groups) / columns)
-    height = 3.3 * max(grid.shape[0] / grid.shape[1] for grid in grids.values())
+    rows = [math.ceil(len(filters) / columns) for filters in groups.values()]
+    heights = [_SIDE * count + 0.3 for count in rows]
     figure, axes = plt.subplots(
-        rows,
-        columns,
-        figsize=(3.3 * columns, (height + 0.3) * rows + (0.3 if suptitle else 0)),
+        len(groups),
+        1,
+        figsize=(_SIDE * columns + 0.3, sum(heights) + 0.4 * bool(suptitle)),
+        height_ratios=heights,
         squeeze=False,
     )
-    for axis in axes.flat:
+    for axis, count, (title, filters) in zip(axes.flat, rows, groups.items(), strict=True):
+        for i, tile in enumerate(as_colours(filters, scale)):
+            top, left = (place * (1 + _GAP) for place in divmod(i, columns))
+            axis.imshow(as_image(tile), extent=(left, left + 1, top + 1, top))
+            axis.add_patch(Rectangle((left, top), 1, 1, fill=False, edgecolor="0.5", linewidth=0.6))
+        axis.set(xlim=(0, columns * (1 + _GAP) - _GAP), ylim=(count * (1 + _GAP) - _GAP, 0))
         axis.axis("off")
-    for axis, (title, grid) in zip(axes.flat, grids.items(), strict=False):
-        axis.imshow(grid)
-        axis.set_title(title)
+        peak = filters.abs().max().item()
+        note = f"  (black and full colour: ±{peak:.2f})" if scale == "shared" else ""
+        axis.set_title(title + note, loc="left", fontsize=10)
     if suptitle:
         figure.suptitle(suptitle)
     return figure
 
 
-def colour_grid(filters: Tensor, scale: Scale = "shared") -> np.ndarray:
-    """Filters (N, 3, H, W) in colour, tiled as :func:`mosaic` does, white between: (rows, columns, 3) in 0–1."""
-    tiles = as_colours(filters.float().cpu(), scale)
-    channels = [mosaic(tiles[:, channel]) for channel in range(3)]
-    return np.nan_to_num(np.stack(channels, axis=-1), nan=1.0)
-
-
 def pictures_in_colour(
     filters: Tensor, titles: Sequence[str], *, scale: Scale = "own", columns: int = 5, suptitle: str = ""
 ) -> Figure:
-    """Weights on red, green and blue, each large and with a title: class templates, effective filters.
+    """Weights as pictures, each large and with a title: shapes, class templates.
 
     Args:
-        filters: shape (N, 3, H, W).
+        filters: shape (N, 3, H, W) or (N, 1, H, W).
         titles: one for each.
         scale: see :func:`as_colours`.
         columns: pictures in a row.
         suptitle: over the figure.
 
     Raises:
-        ValueError: if there are not as many titles, or the filters have no colours.
+        ValueError: if there are not as many titles, or the filters are no pictures.
     """
-    tiles = as_colours(filters.float().cpu(), scale)
+    tiles = as_colours(filters, scale)
     if len(titles) != len(tiles):
         raise ValueError(f"{len(tiles)} filters need {len(tiles)} titles, not {len(titles)}")
     columns = min(columns, len(tiles))
     rows = math.ceil(len(tiles) / columns)
     figure, axes = plt.subplots(
-        rows, columns, figsize=(1.6 * columns, 1.85 * rows + (0.3 if suptitle else 0)), squeeze=False
+        rows,
+        columns,
+        figsize=(9 / max(columns, 5) * columns, (9 / max(columns, 5) + 0.25) * rows + 0.3),
+        squeeze=False,
     )
     for axis in axes.flat:
         axis.axis("off")
     for axis, tile, title in zip(axes.flat, tiles, titles, strict=False):
         axis.imshow(as_image(tile))
+        height, width = tile.shape[1:]
+        axis.add_patch(Rectangle((-0.5, -0.5), width, height, fill=False, edgecolor="0.5", linewidth=0.6))
         axis.set_title(title, fontsize=9)
     if suptitle:
         figure.suptitle(suptitle)
     return figure
 
 
-def kernels(filters: Tensor, *, outputs: int = 12, inputs: int = 24, title: str = "") -> Figure:
-    """A deeper layer's weights: a row for each filter, a tile for each channel it reads, one scale for all.
+def smoothness_strips(groups: Mapping[str, Tensor], noise: Mapping[str, float], *, title: str = "") -> Figure:
+    """A dot for each filter, a bar for each group's mean, a grey band for 95 % of white noise of its size.
 
     Args:
-        filters: shape (O, I, H, W).
-        outputs: the most filters to draw.
-        inputs: the most channels to draw.
+        groups: autocorrelation of each filter, by group, shape (N,); NaN is left out.
+        noise: standard deviation of white noise, by group.
         title: over the figure.
-
-    Raises:
-        ValueError: for another shape.
-    """
-    if filters.ndim != 4 or not filters.numel():
-        raise ValueError(f"need filters of shape (O, I, H, W), not {tuple(filters.shape)}")
-    shown = filters[:outputs, :inputs].float().cpu()
-    rows, columns, height, width = shown.shape
-    canvas = np.full((rows * (height + 1) - 1, columns * (width + 1) - 1), np.nan, dtype=np.float32)
-    for i in range(rows):
-        for j in range(columns):
-            canvas[i * (height + 1) :, j * (width + 1) :][:height, :width] = shown[i, j]
-    figure, axis = plt.subplots(figsize=(9.5, 1.2 + 7.6 * canvas.shape[0] / canvas.shape[1]))
-    _draw_signed(figure, axis, canvas)
-    axis.set_xticks(
-        np.arange(columns) * (width + 1) + (width - 1) / 2, [str(i) for i in range(columns)], fontsize=8
-    )
-    axis.set_yticks(
-        np.arange(rows) * (height + 1) + (height - 1) / 2, [str(i) for i in range(rows)], fontsize=8
-    )
-    part = f"the first {rows} of {len(filters)} filters × {columns} of {filters.shape[1]} input channels"
-    axis.set(xlabel="input channel", ylabel="filter", title=f"{title}: {part}" if title else part)
-    return figure
-
-
-def plane_grids(groups: Mapping[str, Tensor], *, columns: int = 3, suptitle: str = "") -> Figure:
-    """Filters on a single channel, such as a depthwise convolution's, a mosaic for each group.
-
-    Args:
-        groups: filters by title, shape (N, H, W) each; one colour scale a group.
-        columns: mosaics in a row.
-        suptitle: over the figure.
-
-    Raises:
-        ValueError: if there are no groups, or one has another shape.
-    """
-    if not groups:
-        raise ValueError("there are no filters to draw")
-    columns = min(columns, len(groups))
-    rows = math.ceil(len(groups) / columns)
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(3.8 * columns, 3.3 * rows + (0.3 if suptitle else 0)), squeeze=False
-    )
-    for axis in axes.flat:
-        axis.axis("off")
-    for axis, (title, filters) in zip(axes.flat, groups.items(), strict=False):
-        _draw_signed(figure, axis, mosaic(filters))
-        axis.set_title(title)
-    if suptitle:
-        figure.suptitle(suptitle)
-    return figure
-
-
-def matrices(layers: Mapping[str, Tensor], *, ylabel: str = "", yticklabels: Sequence[str] = ()) -> Figure:
-    """Fully connected weights, one picture a layer or state: a row for each output, a column for each input.
-
-    Args:
-        layers: weights (outputs, inputs) by title, all of one shape; one colour scale for each picture.
-        ylabel: what the outputs are.
-        yticklabels: their names.
-
-    Raises:
-        ValueError: if there are none, or one is no matrix.
-    """
-    if not layers or any(matrix.ndim != 2 for matrix in layers.values()):
-        raise ValueError("need at least one matrix of weights (outputs, inputs)")
-    figure, axes = plt.subplots(len(layers), 1, figsize=(9, 2.2 * len(layers)), squeeze=False)
-    for axis, (title, matrix) in zip(axes.flat, layers.items(), strict=True):
-        _draw_signed(figure, axis, matrix.float().cpu().numpy())
-        axis.set(title=title, ylabel=ylabel)
-        if yticklabels:
-            axis.set_yticks(range(len(yticklabels)), yticklabels, fontsize=7)
-    axes[-1, 0].set_xlabel("input")
-    return figure
-
-
-def waves(sizes: Sequence[int], cutoff: float = CUTOFF) -> Figure:
-    """All cosine waves that square filters of each size are sums of; those that count as low are framed.
-
-    Args:
-        sizes: sides of the filters, at least 2.
-        cutoff: in cycles per pixel.
-
-    Raises:
-        ValueError: if there are no sizes or one is under 2.
-    """
-    if not sizes or min(sizes) < 2:
-        raise ValueError(f"need sizes of at least 2, not {list(sizes)}")
-    figure, axes = plt.subplots(1, len(sizes), figsize=(4.4 * len(sizes), 4.7), squeeze=False)
-    for axis, size in zip(axes.flat, sizes, strict=True):
-        wave = fft.idct(np.eye(size), axis=0, norm="ortho")  # column i is wave i
-        basis = np.einsum("yi,xj->ijyx", wave, wave)
-        basis /= np.abs(basis).max(axis=(2, 3), keepdims=True)
-        low = frequencies(size, size) <= cutoff + 1e-12
-        for i, j in np.ndindex(size, size):
-            left, top = j * (1 + _WAVE_GAP), i * (1 + _WAVE_GAP)
-            axis.imshow(basis[i, j], cmap="gray", vmin=-1, vmax=1, extent=(left, left + 1, top + 1, top))
-            colour, line = (_MARK, 2.5) if low[i, j] else ("0.6", 0.5)
-            axis.add_patch(Rectangle((left, top), 1, 1, fill=False, edgecolor=colour, linewidth=line))
-        end = size * (1 + _WAVE_GAP)
-        axis.set(xlim=(-_WAVE_GAP, end), ylim=(end, -_WAVE_GAP))
-        axis.set_title(f"{size}×{size}: {size**2} waves, {int(low.sum())} of them low")
-        axis.axis("off")
-    return figure
-
-
-def smoothness_strips(
-    groups: Mapping[str, Tensor],
-    intervals: Mapping[str, Interval],
-    noise: Mapping[str, float],
-    *,
-    ylabel: str = "low-frequency share",
-) -> Figure:
-    """A dot for each filter, a diamond for each group's mean with its interval, a dash for white noise.
-
-    Args:
-        groups: a measure of each filter, by group, shape (N,); NaN is left out.
-        intervals: mean and confidence interval, by group.
-        noise: what white noise scores, by group.
-        ylabel: the measure.
 
     Raises:
         ValueError: if there are no groups.
     """
     if not groups:
         raise ValueError("there are no groups of filters to draw")
-    figure, axis = plt.subplots(figsize=(1.6 + 1.35 * len(groups), 3.6))
+    figure, axis = plt.subplots(figsize=(9, 3.8))
     for place, (name, values) in enumerate(groups.items()):
         finite = np.sort(values[~values.isnan()].numpy())
         # neighbours in value stand apart, so that no dot hides another; nothing random
-        offsets = 0.26 * ((np.arange(len(finite)) * 0.618) % 1) - 0.34
-        axis.scatter(
-            place + offsets,
-            finite,
-            s=14,
-            alpha=0.6,
-            linewidths=0,
-            color="#0072B2",
-            label="a filter" if not place else "",
+        offsets = 0.5 * ((np.arange(len(finite)) * 0.618) % 1) - 0.25
+        low, high = -1.96 * noise[name], 1.96 * noise[name]
+        first = place == 0
+        axis.fill_between(
+            [place - 0.4, place + 0.4], low, high, color=_NOISE, label="95 % of white noise" * first, zorder=0
         )
-        bar = intervals[name]
-        axis.errorbar(
-            place + 0.14,
-            bar.mean,
-            yerr=[[bar.mean - bar.low], [bar.high - bar.mean]],
-            fmt="D",
-            color="black",
-            markersize=5,
-            capsize=4,
-            label="mean, 95 % interval" if not place else "",
+        axis.scatter(
+            place + offsets, finite, s=16, alpha=0.6, linewidths=0, color="#0072B2", label="a filter" * first
         )
         axis.hlines(
-            noise[name],
-            place - 0.4,
-            place + 0.3,
-            color="0.4",
-            linestyle="--",
-            label="white noise" if not place else "",
+            finite.mean(), place - 0.36, place + 0.36, color="#D55E00", linewidth=2, label="mean" * first
         )
-    axis.set_xticks(range(len(groups)), list(groups))
-    axis.set_ylabel(ylabel)
+    axis.axhline(0, color="0.5", linewidth=0.8)
+    axis.set_xticks(range(len(groups)), list(groups), fontsize=8)
+    axis.set(ylabel="autocorrelation at lag one", title=title)
     axis.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
 
-def smoothness_by_epoch(
-    panels: Mapping[str, Mapping[str, Mapping[int, Interval]]],
-    noise: Mapping[str, Mapping[str, float]],
-    *,
-    ylabel: str = "low-frequency share",
-) -> Figure:
-    """A measure over training with its confidence band: a panel for each network, a line for each layer.
+def smoothness_by_epoch(panels: Mapping[str, Mapping[str, Mapping[int, Interval]]]) -> Figure:
+    """The mean autocorrelation over training with its interval: a panel for each network, a line for each layer.
 
     Args:
-        panels: mean and interval by network, layer and epoch.
-        noise: what white noise scores, by network and layer.
-        ylabel: the measure.
+        panels: mean and interval by network, layer and epoch; the snapshots stand at equal distances.
 
     Raises:
         ValueError: if there are no networks.
     """
     if not panels:
         raise ValueError("there are no networks to draw")
-    figure, axes = plt.subplots(1, len(panels), figsize=(4.8 * len(panels), 3.6), squeeze=False, sharey=True)
+    figure, axes = plt.subplots(1, len(panels), figsize=(4.5 * len(panels), 3.6), squeeze=False, sharey=True)
     for axis, (network, layers) in zip(axes.flat, panels.items(), strict=True):
-        colours = plt.get_cmap("viridis")(np.linspace(0, 0.9, len(layers)))
-        for colour, (layer, by_epoch) in zip(colours, layers.items(), strict=True):
-            places = range(len(by_epoch))
-            bars = list(by_epoch.values())
-            axis.plot(places, [bar.mean for bar in bars], "o-", markersize=4, color=colour, label=layer)
+        colours = plt.get_cmap("viridis")(np.linspace(0, 0.85, len(layers)))
+        for colour, marker, (layer, by_epoch) in zip(colours, MARKERS, layers.items(), strict=False):
+            places, bars = range(len(by_epoch)), list(by_epoch.values())
+            axis.plot(places, [b.mean for b in bars], marker=marker, markersize=4, color=colour, label=layer)
             axis.fill_between(
-                places,
-                [bar.low for bar in bars],
-                [bar.high for bar in bars],
-                color=colour,
-                alpha=0.2,
-                linewidth=0,
+                places, [b.low for b in bars], [b.high for b in bars], color=colour, alpha=0.2, linewidth=0
             )
-            axis.axhline(noise[network][layer], color=colour, linestyle="--", linewidth=1)
+        axis.axhline(0, color="0.4", linestyle="--", linewidth=1, label="white noise")
         ticks = list(next(iter(layers.values())))
-        axis.set(title=network, xlabel="epoch", xticks=range(len(ticks)), xticklabels=ticks)
+        axis.set(
+            title=network,
+            xlabel="epochs trained (not to scale)",
+            xticks=range(len(ticks)),
+            xticklabels=ticks,
+        )
         axis.legend(fontsize=8)
-    axes[0, 0].set_ylabel(ylabel)
+    axes[0, 0].set_ylabel("mean autocorrelation at lag one")
     return figure
 
 
 def filter_browser(filters: Tensor, index: int, title: str = "") -> Figure:
-    """One filter of a layer: as a picture, its weights, and its spectrum.
+    """One filter of a layer: as a picture, and its weights as numbers.
 
     On three input channels the picture is in colour and the weights are shown for each channel; of a deeper layer
     each tile is the plane of one input channel, and the weights are those of the strongest.
 
     Args:
-        filters: the layer's, shape (O, I, H, W), at least 2×2.
+        filters: the layer's, shape (O, I, H, W).
         index: the filter, 0 to O − 1.
         title: over the figure.
 
@@ -364,28 +220,34 @@ def filter_browser(filters: Tensor, index: int, title: str = "") -> Figure:
     if not colour:
         strongest = int(chosen.flatten(1).norm(dim=1).argmax())
         channels = {f"input channel {strongest}": chosen[strongest]}
-    figure, axes = plt.subplots(1, 2 + len(channels), figsize=(2.4 * (2 + len(channels)) + 0.6, 3.4))
+    figure, axes = plt.subplots(1, 1 + len(channels), figsize=(2.3 * (1 + len(channels)) + 0.8, 3.2))
     if colour:
         axes[0].imshow(as_image(as_colours(chosen[None])[0]))
         axes[0].set_title(f"filter {index} in colour, {size_name(chosen)}")
     else:
-        _draw_signed(figure, axes[0], mosaic(chosen))
+        _draw_signed(figure, axes[0], _tiled(chosen, math.ceil(len(chosen) ** 0.5)))
         axes[0].set_title(f"filter {index}, {len(chosen)} inputs")
     peak = max(chosen.abs().max().item(), 1e-12)
-    for axis, (name, plane) in zip(axes[1:-1], channels.items(), strict=True):
+    for axis, (name, plane) in zip(axes[1:], channels.items(), strict=True):
         axis.imshow(plane.numpy(), cmap=SIGNED, vmin=-peak, vmax=peak)
         axis.set_title(f"weights, {name}")
         _write_values(axis, plane, peak)
-    waves = axes[-1].imshow(spectrum(filters[index : index + 1])[0].numpy(), cmap=PROBABILITY, vmin=0)
-    axes[-1].set(title="spectrum", xlabel="half turns across", ylabel="half turns down")
-    axes[-1].set_xticks(range(chosen.shape[2]))
-    axes[-1].set_yticks(range(chosen.shape[1]))
-    figure.colorbar(waves, ax=axes[-1], shrink=0.8, label="share of energy")
-    for axis in axes[:-1]:
+    for axis in axes:
         axis.axis("off")
     if title:
         figure.suptitle(title)
     return figure
+
+
+def _tiled(planes: Tensor, columns: int) -> np.ndarray:
+    """Planes (N, H, W) side by side, NaN between them and where there is none."""
+    count, height, width = planes.shape
+    rows = math.ceil(count / columns)
+    canvas = np.full((rows * (height + 1) - 1, columns * (width + 1) - 1), np.nan, dtype=np.float32)
+    for i, plane in enumerate(planes):
+        row, column = divmod(i, columns)
+        canvas[row * (height + 1) :, column * (width + 1) :][:height, :width] = plane
+    return canvas
 
 
 def _write_values(axis: Axes, plane: Tensor, peak: float) -> None:
@@ -408,6 +270,5 @@ def _draw_signed(figure: Figure, axis: Axes, canvas: np.ndarray) -> None:
         cmap=colours,
         vmin=-peak,
         vmax=peak,
-        aspect="auto" if canvas.shape[1] > 6 * canvas.shape[0] else "equal",
     )
     figure.colorbar(drawn, ax=axis, shrink=0.8, label="weight")

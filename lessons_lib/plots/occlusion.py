@@ -23,8 +23,7 @@ from skimage.segmentation import mark_boundaries
 from torch import Tensor
 
 from lessons_lib.methods.occlusion import OcclusionMap
-from lessons_lib.plots import ACTIVATION, MARKERS, PROBABILITY, SIGNED, as_image
-from lessons_lib.statistics import Interval
+from lessons_lib.plots import ACTIVATION, PROBABILITY, SIGNED, as_image
 
 _CLASS_COLOURS = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#0072B2", "#F0E442")
 _OTHERS = "#777777"
@@ -200,29 +199,6 @@ def _range(maps: Sequence[OcclusionMap]) -> tuple[float, float]:
     middle = float(known.max() + known.min()) / 2
     half = max(float(known.max() - known.min()) / 2, 0.05)
     return max(0.0, middle - half), min(1.0, middle + half)
-
-
-def drops_by_part(groups: Mapping[str, Mapping[str, Interval]]) -> Figure:
-    """How much probability is lost when each part is hidden, with intervals, a colour for each group.
-
-    Args:
-        groups: mean loss by group, then part; the parts in the same order in each.
-    """
-    names = list(next(iter(groups.values())))
-    figure, axis = plt.subplots(figsize=(6, 0.42 * len(names) + 1))
-    for count, (group, by_part) in enumerate(groups.items()):
-        means = np.array([by_part[name].mean for name in names])
-        ends = np.array([[by_part[name].low, by_part[name].high] for name in names])
-        places = np.arange(len(names)) + 0.2 * (count - (len(groups) - 1) / 2)
-        reach = np.abs(ends - means[:, None]).T
-        colour, marker = _CLASS_COLOURS[(5, 1)[count % 2]], MARKERS[count]
-        axis.errorbar(means, places, xerr=reach, fmt=marker, color=colour, capsize=3, label=group)
-    axis.axvline(0, color="0.7", linewidth=1, zorder=0)
-    axis.set_yticks(range(len(names)), names)
-    axis.invert_yaxis()
-    axis.set(title="What it costs to hide …", xlabel="mean loss of probability")
-    axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
-    return figure
 
 
 def patched(picture: Tensor, probabilities: Tensor, clean: Tensor, classes: Sequence[str]) -> SVG:

@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from lessons_lib.methods.patches import Dissection, TopActivations, crops, unit_mask
+from lessons_lib.methods.patches import TopActivations, crops, unit_mask
 from lessons_lib.methods.receptive_field import Box, ReceptiveField
-from lessons_lib.plots import ACTIVATION, PROBABILITY, as_image
+from lessons_lib.plots import ACTIVATION, as_image
 from lessons_lib.statistics import t_interval
 
 _CENTRE, _CORNER = "#E69F00", "#56B4E9"  # the unit in the middle of a map, the unit in its corner
@@ -31,13 +31,21 @@ def field_boxes(image: Tensor, fields: Mapping[str, ReceptiveField]) -> Figure:
     """
     figure, axes = plt.subplots(1, len(fields), figsize=(2.1 * len(fields), 2.6), squeeze=False)
     height, width = image.shape[1:]
+    # room for the largest field, in every panel alike
+    ends = [
+        end
+        for field in fields.values()
+        for box in (field.window(0, 0), field.window(len(field.rows) // 2, len(field.columns) // 2))
+        for end in (box.top, box.left, box.bottom, box.right)
+    ]
+    limits = (min(0, *ends) - 1, max(height, width, *ends) + 1)
     for axis, (layer, field) in zip(axes[0], fields.items(), strict=True):
         axis.imshow(as_image(image), extent=(0, width, height, 0))
         rows, columns = len(field.rows), len(field.columns)
         for (row, column), colour in (((0, 0), _CORNER), ((rows // 2, columns // 2), _CENTRE)):
             _outline(axis, field.window(row, column), colour, "--")
             _outline(axis, field.box(row, column), colour, "-")
-        axis.set(xlim=(-0.5 * width, 1.3 * width), ylim=(1.3 * height, -0.5 * height))
+        axis.set(xlim=(limits[0], limits[1]), ylim=(limits[1], limits[0]))
         axis.set_title(f"{layer}: {rows}×{columns} units\nfield {field.size[0]}×{field.size[1]}", fontsize=9)
         axis.axis("off")
     return figure
@@ -163,72 +171,36 @@ def _draw_marked(axis: Axes, image: Tensor, marked: Tensor) -> None:
         axis.contour(marked.numpy(), levels=[0.5], colors="#E69F00", linewidths=1.2)
 
 
-def part_table(dissection: Dissection, *, best: int = 4, title: str = "") -> Figure:
-    """How well channels cover parts: for each part its best channels, as a heat map.
-
-    A number stands where a channel covers a part better than chance, in a frame if it is the channel's own part.
-
-    Args:
-        dissection: of :func:`lessons_lib.methods.patches.dissect`.
-        best: channels shown for each part; one that is among the best of two parts is shown once.
-        title: over the figure.
-    """
-    overlap, part = dissection.overlap, dissection.part
-    channels: list[int] = []
-    for column in overlap.T:
-        ranked = column.argsort(descending=True, stable=True).tolist()
-        channels += [channel for channel in ranked[:best] if channel not in channels]
-    shown = overlap[channels].T
-    figure, axis = plt.subplots(figsize=(1.9 + 0.42 * len(channels), 0.9 + 0.42 * len(dissection.parts)))
-    drawn = axis.imshow(shown.numpy(), cmap=PROBABILITY, vmin=0, aspect="auto")
-    names = [
-        f"{name} (chance {bar:.3f})"
-        for name, bar in zip(dissection.parts, dissection.bar.tolist(), strict=True)
-    ]
-    axis.set(
-        xticks=range(len(channels)),
-        yticks=range(len(names)),
-        yticklabels=names,
-        xlabel="channel",
-        title=title,
-    )
-    axis.set_xticklabels([str(channel) for channel in channels], fontsize=8)
-    for row, column in (shown > dissection.bar[:, None]).nonzero().tolist():
-        value = shown[row, column].item()
-        colour = "black" if value > 0.6 * shown.max() else "white"
-        axis.text(column, row, f"{value:.2f}"[1:], ha="center", va="center", color=colour, fontsize=8)
-        if part[channels[column]] == row:
-            frame = Rectangle(
-                (column - 0.47, row - 0.47), 0.94, 0.94, fill=False, edgecolor=_CENTRE, linewidth=1.8
-            )
-            axis.add_patch(frame)
-    figure.colorbar(drawn, ax=axis, label="overlap (IoU)")
-    return figure
-
-
-def basis(measured: Mapping[str, tuple[float, Sequence[float]]], *, title: str, ylabel: str) -> Figure:
-    """One number for the units of each layer, and the same number for random rotations of it.
+def one_against_others(
+    measured: Mapping[str, tuple[float, Sequence[float]]],
+    names: tuple[str, str] = ("the units", "random rotations"),
+    *,
+    title: str,
+    ylabel: str,
+) -> Figure:
+    """One number in each column beside several of the same kind, with their mean.
 
     Args:
-        measured: by layer: the units' number, and those of the rotations, at least two.
+        measured: by column: the one number, and the others, at least two.
+        names: what the one is called, and what the others are.
         title: what is shown.
         ylabel: the unit.
     """
-    figure, axis = plt.subplots(figsize=(1.6 + 1.1 * len(measured), 3))
-    for i, (units, rotations) in enumerate(measured.values()):
-        average = t_interval(rotations)
-        axis.plot([i + 0.12] * len(rotations), rotations, "o", color="0.6", markersize=4)
+    figure, axis = plt.subplots(figsize=(3.2 + 0.6 * len(measured), 3.2))
+    for i, (one, others) in enumerate(measured.values()):
+        average = t_interval(others)
+        axis.plot([i + 0.12] * len(others), others, "o", color="0.6", markersize=5)
         ends = [[average.mean - average.low], [average.high - average.mean]]
         axis.errorbar(
             i + 0.26, average.mean, ends, color="black", marker="s", markersize=4, capsize=3, linestyle=""
         )
-        axis.plot(i - 0.12, units, "D", color="#0072B2", markersize=7)
-    axis.plot([], [], "D", color="#0072B2", label="the units")
-    axis.plot([], [], "o", color="0.6", label="random rotations")
+        axis.plot(i - 0.12, one, "D", color="#0072B2", markersize=7)
+    axis.plot([], [], "D", color="#0072B2", label=names[0])
+    axis.plot([], [], "o", color="0.6", label=names[1])
     axis.plot([], [], "s", color="black", label="their mean, 95 % interval")
     axis.set(title=title, ylabel=ylabel, xticks=range(len(measured)), xticklabels=list(measured))
     axis.set_xlim(-0.5, len(measured) - 0.4)
-    axis.set_ylim(0, 1.1 * max(max(units, *rotations) for units, rotations in measured.values()))
+    axis.set_ylim(0, 1.1 * max(max(one, *others) for one, others in measured.values()))
     axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 

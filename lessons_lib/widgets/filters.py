@@ -1,4 +1,4 @@
-"""The panel of lesson 02: one filter of any layer, network and age, with its weights and its spectrum."""
+"""The panel of lesson 02: one filter of any layer, network and age, with its weights as numbers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import ipywidgets
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from lessons_lib.methods.filters import autocorrelation
 from lessons_lib.plots import size_name
 from lessons_lib.plots.filters import filter_browser
 from lessons_lib.widgets import panel
@@ -47,12 +48,13 @@ def filter_panel(networks: Mapping[str, Mapping[str, Mapping[str, Tensor]]]) -> 
         ages = networks[network]
         # while `fit` is at work the slider may still stand on another network's age
         known = age if age in ages else list(ages)[-1]
-        return filter_browser(ages[known][name], number, title=f"{network}: {name}, {known}")
+        filters = ages[known][name]
+        smooth = autocorrelation(filters[number : number + 1]).item()
+        return filter_browser(
+            filters, number, title=f"{network}: {name}, {known}; autocorrelation {smooth:.2f}"
+        )
 
     def alt(layer: tuple[str, str], age: str, number: int) -> str:
-        return (
-            f"Filter {number} of {layer[1]} of {layer[0]}, {age}, its weights as a picture and as numbers, "
-            "and the share of its energy in each cosine wave."
-        )
+        return f"Filter {number} of {layer[1]} of {layer[0]}, {age}, as a picture and its weights as numbers."
 
     return panel(draw, alt, layer=layer, age=age, number=number)

@@ -10,7 +10,6 @@ import datetime
 import importlib
 import json
 import pkgutil
-import platform
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,20 +19,14 @@ from pathlib import Path
 import psutil
 
 import tests.bench
-from lessons_lib.course import REPOSITORY, processor_capabilities
+from lessons_lib.course import REPOSITORY
+from lessons_lib.records import processor
 from lessons_lib.runner import merge_json
 from tests.bench import BENCHMARKS, Skipped, Timing
 
 RESULTS = Path(__file__).with_name("results.json")
 PAGE = REPOSITORY / "data" / "records" / "README.md"
 OTHERS = 0.1  # cores that other work may take: a twentieth of two
-# instructions that decide how fast a network runs, the newest first, and what a processor that has them is called
-CLASSES = {
-    "amx_tile": "AMX",
-    "avx512_bf16": "AVX-512 with bfloat16",
-    "avx512_f": "AVX-512",
-    "avx2": "AVX2",
-}
 
 
 def run(names: Sequence[str], output: Path) -> dict[str, Timing]:
@@ -89,12 +82,6 @@ def _others() -> float:
     ours = own.user + own.system + getattr(own, "children_user", 0.0) + getattr(own, "children_system", 0.0)
     counted = sum(getattr(cores, name, 0.0) for name in ("user", "nice", "system", "irq", "softirq", "steal"))
     return counted - ours
-
-
-def processor() -> str:
-    """The class of this machine's processor: by the instructions that matter here, not by its name."""
-    has = processor_capabilities()
-    return next((name for flag, name in CLASSES.items() if has.get(flag)), platform.machine())
 
 
 def entry(name: str, timing: Timing) -> dict[str, str | float]:

@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from typing import Literal, get_args
 
 import torch
+from scipy import fft
 from torch import Tensor
-
-from lessons_lib.methods.filters import frequencies, spectrum
 
 Blank = Literal["black", "grey", "noise"]
 
@@ -52,6 +51,38 @@ def displayed(inputs: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
     return (255 * (inputs * stds + means)).round().clamp(0, 255).to(torch.uint8)
 
 
+def frequencies(height: int, width: int) -> Tensor:
+    """How fast the cosine wave of each coefficient of :func:`spectrum` varies, in cycles per pixel.
+
+    Wave (i, j) makes i half turns from top to bottom and j from left to right, so its frequency is the length of
+    ``(i / 2·height, j / 2·width)``: 0 for the flat wave, towards 0.5 each way for a checkerboard.
+
+    Returns:
+        float64, shape (height, width).
+    """
+    down = torch.arange(height, dtype=torch.float64)[:, None] / (2 * height)
+    across = torch.arange(width, dtype=torch.float64)[None, :] / (2 * width)
+    return torch.hypot(down, across)
+
+
+def spectrum(pictures: Tensor) -> Tensor:
+    """Share of a picture's energy (its sum of squares) that each cosine wave carries, over all its channels.
+
+    Each plane is expanded in the orthonormal two-dimensional DCT-II, the transform behind JPEG. Unlike the Fourier
+    transform it does not wrap around, so that a plain ramp from dark to bright counts as one slow wave.
+
+    Args:
+        pictures: float, shape (N, channels, height, width).
+
+    Returns:
+        float64, shape (N, height, width), each picture's sum 1; NaN for a picture that is zero. White noise
+        has the same expectation, 1 / (height · width), everywhere.
+    """
+    coefficients = fft.dctn(pictures.detach().cpu().double().numpy(), axes=(-2, -1), norm="ortho")
+    energy = torch.from_numpy(coefficients).square().sum(1)
+    return energy / energy.sum((1, 2), keepdim=True)
+
+
 def power_spectrum(pictures: Tensor, bins: int = 12) -> tuple[Tensor, Tensor]:
     """Mean power of a picture's waves by their frequency, in bins of equal width on a logarithmic scale.
 
@@ -69,6 +100,8 @@ def power_spectrum(pictures: Tensor, bins: int = 12) -> tuple[Tensor, Tensor]:
     if pictures.ndim != 4 or min(pictures.shape[2:]) < 16:
         raise ValueError(f"need pictures (N, 3, H, W) of at least 16×16, not {tuple(pictures.shape)}")
     values = pictures.detach().cpu().double()
+    if not torch.isfinite(values).all():
+        raise ValueError("the pictures hold NaN or infinite values")
     energy = spectrum(values - values.mean((2, 3), keepdim=True))
     frequency = frequencies(*pictures.shape[2:])
     slowest = 2 / min(pictures.shape[2:])  # slower waves are too few for a mean
