@@ -36,12 +36,10 @@ def layer_profiles(
     for axis, (target, by_layer) in zip(axes[0], profiles.items(), strict=True):
         _line(axis, range(len(by_layer)), [*by_layer.values()], 0, "mean and 95 % interval")
         axis.axhline(chance[target], color="0.5", linestyle=":", label="chance")
-        best = max(by_layer, key=lambda name: sum(by_layer[name]) / len(by_layer[name]))
-        axis.axvline([*by_layer].index(best), color="0.88", linewidth=10, zorder=0, label="highest mean")
         axis.set(title=target, xlabel="layer, first to last", ylim=(0, 1.05))
         axis.set_xticks(range(len(by_layer)), list(by_layer), rotation=45, ha="right", fontsize=8)
     axes[0, 0].set_ylabel("accuracy of a probe")
-    axes[0, -1].legend(fontsize=8, loc="lower left")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower right", ncols=2, fontsize=8)
     return figure
 
 
