@@ -166,8 +166,7 @@ def four_cases(
         axis.grid(axis="x", color="0.9")
         axis.set_title(f"{title}\nadvised − instead of: {lead}", fontsize=10)
         axis.set_xlim(0, 1.02)
-    for axis in axes[-1]:
-        axis.set_xlabel("accuracy, a tick for each seed, band: 95 % interval of the mean", fontsize=8)
+    figure.supxlabel("accuracy, a tick for each seed, band: 95 % interval of the mean", fontsize=9)
     return figure
 
 
