@@ -38,10 +38,10 @@ DOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8DwHwAFBQIAX
 PICTURE = f"""from IPython.display import HTML
 HTML('<img alt="A &quot;red&quot; dot." src="data:image/png;base64,{DOT}">')"""
 HUNGRY_CHILD = """import subprocess, sys
-subprocess.run([sys.executable, "-c", "import time; x = b'x' * 300_000_000; time.sleep(1)"])"""
+subprocess.run([sys.executable, "-c", "import time; x = b'x' * 300_000_000; time.sleep(3)"])"""
 FORKED_CHILD = """import multiprocessing, time
 x = b'x' * 300_000_000
-child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(1,))
+child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(3,))
 child.start()
 child.join()"""
 
