@@ -123,7 +123,7 @@ def answers(
     for place, (name, (rights, of)) in enumerate(table.items()):
         mean = sum(rights) / len(rights) / of
         interval = share_interval(sum(rights) / len(rights), of)
-        axis.plot([interval.low, interval.high], [place, place], color=_COLOURS[0], linewidth=4, alpha=0.35)
+        axis.hlines(place, interval.low, interval.high, _COLOURS[0], linewidth=5, alpha=0.35)
         axis.plot([right / of for right in rights], [place] * len(rights), "|", color="0.3", markersize=12)
         axis.plot(mean, place, "o", color=_COLOURS[0], markersize=8, label="mean, 95 % interval")
         if name in quoted:
@@ -157,7 +157,7 @@ def four_cases(
         for place, (name, seeds) in enumerate(scores.items()):
             colour = {advised: _COLOURS[0], other: _COLOURS[1]}.get(name, "0.6")
             interval = t_interval(seeds)
-            axis.plot([interval.low, interval.high], [place, place], color=colour, linewidth=5, alpha=0.4)
+            axis.hlines(place, interval.low, interval.high, colour, linewidth=5, alpha=0.4)
             axis.plot(seeds, [place] * len(seeds), "|", color="0.25", markersize=10)
             axis.plot(interval.mean, place, "o", color=colour, markersize=8)
         notes = {advised: " (advised)", other: " (instead of)"}
@@ -179,9 +179,7 @@ def decision(found: Decision) -> Figure:
     figure, axis = plt.subplots(figsize=(8.5, 2.9))
     for place, (name, interval) in enumerate(found.accuracies.items()):
         alpha = 1 if name in found.ties else 0.35
-        axis.plot(
-            [interval.low, interval.high], [place, place], color=_COLOURS[0], linewidth=5, alpha=alpha / 2
-        )
+        axis.hlines(place, interval.low, interval.high, _COLOURS[0], linewidth=5, alpha=alpha / 2)
         axis.plot(interval.mean, place, "o", color=_COLOURS[0], markersize=9, alpha=alpha)
         axis.text(interval.mean, place - 0.22, f"{interval.mean:.2f}", fontsize=9, ha="center")
     axis.set_yticks(range(len(found.accuracies)), list(found.accuracies))
