@@ -1,4 +1,4 @@
-"""Critters: cartoon animal faces over real photographs, drawn in memory, with masks for the head, the ears, the nose and each eye.
+"""Critters: cartoon animal faces over real photographs, drawn in memory, with masks for head, ears, nose and eyes.
 
 How they are drawn, :mod:`lessons_lib.drawing` knows.
 """

@@ -1,4 +1,4 @@
-"""Pictures as points: features of any layer, maps of them by t-SNE, and numbers that say what a map is worth."""
+"""Pictures as points: their neighbours, maps of them by t-SNE, and a number that says what a map is worth."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import numpy as np
 import torch
 from sklearn.decomposition import PCA
-from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
+from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
 from lessons_lib.networks import at_least_float32
@@ -121,33 +121,13 @@ def nearest(points: Tensor, k: int, queries: Sequence[int] | None = None) -> Ten
     return found[~itself].view(len(rows), k)
 
 
-def knn_accuracy(points: Tensor, labels: Tensor, k: int = 10) -> float:
-    """Share of points (0–1) that their ``k`` nearest others name rightly, by the most frequent label.
-
-    Leave-one-out: each point is judged by all others, so every point counts and none knows its own label.
-
-    Args:
-        points: shape (N, D).
-        labels: int64, shape (N,).
-        k: how many neighbours vote, 1 to N − 1; in a draw the lower label wins.
-
-    Raises:
-        ValueError: for ``k`` out of range, not as many labels as points, or points that hold NaN.
-    """
-    _check_points(points)
-    _check_labels(points, labels)
-    _check_k(k, len(points) - 1)
-    voted = KNeighborsClassifier(k).fit(_array(points), labels.cpu().numpy()).predict(None)
-    return float((voted == labels.cpu().numpy()).mean())
-
-
 def trustworthiness(points: Tensor, placed: Tensor, k: int = 5) -> float:
     """How far neighbours on a map were neighbours before: 1 for all, about 0.5 for a random map.
 
     ``1 − 2 / (N k (2N − 3k − 1)) · Σ_i Σ_j max(0, r(i, j) − k)`` over the k nearest j of i on the map, where r is
     j's rank among i's neighbours in ``points``. What scikit-learn's function computes, but it holds some rows of
     the distance matrix at a time, not three whole ones: 10,000 points need 80 MB instead of 2.4 GB, beside themselves
-    in double precision.
+    in double precision. With the two exchanged it is *continuity*: how far neighbours before are neighbours on the map.
 
     Args:
         points: where they were, shape (N, D).
@@ -184,31 +164,6 @@ def trustworthiness(points: Tensor, placed: Tensor, k: int = 5) -> float:
     return 1 - 2 * excess / (n * k * (2 * n - 3 * k - 1))
 
 
-def class_contacts(points: Tensor, labels: Tensor, k: int = 10) -> Tensor:
-    """Which classes lie next to each other: of class a's neighbours, what share is of class b?
-
-    Args:
-        points: a map or a space, shape (N, D).
-        labels: int64, shape (N,), from 0, every class with at least one point.
-        k: how many neighbours of each point are asked.
-
-    Returns:
-        float64, shape (classes, classes); rows add up to 1.
-
-    Raises:
-        ValueError: for ``k`` out of range, a class without points, or not as many labels as points.
-    """
-    _check_points(points)
-    _check_labels(points, labels)
-    labels = labels.cpu()
-    sizes = torch.bincount(labels)
-    if (sizes == 0).any():
-        raise ValueError(f"no points of class {int((sizes == 0).nonzero()[0])}: number the classes anew")
-    pairs = labels[:, None] * len(sizes) + labels[nearest(points, k)]
-    counts = torch.bincount(pairs.flatten(), minlength=len(sizes) ** 2).view(len(sizes), -1)
-    return counts / (sizes[:, None] * k).double()
-
-
 def _array(points: Tensor) -> np.ndarray:
     """``points`` for NumPy and scikit-learn, which know no bfloat16, no gradients and no other devices."""
     return at_least_float32(points.detach().cpu()).numpy()
@@ -223,14 +178,6 @@ def _check_points(points: Tensor) -> None:
         raise TypeError(f"points must be floating point, not {points.dtype}: use to_input(images).flatten(1)")
     if not torch.isfinite(points).all():
         raise ValueError("the points hold NaN or infinity")
-
-
-def _check_labels(points: Tensor, labels: Tensor) -> None:
-    if labels.shape != (len(points),) or labels.is_floating_point() or (labels < 0).any():
-        raise ValueError(
-            f"{len(points)} points need {len(points)} labels, whole numbers from 0, "
-            f"not {labels.dtype} of shape {tuple(labels.shape)}"
-        )
 
 
 def _check_k(k: int, highest: int) -> None:

@@ -15,7 +15,7 @@ import torch
 from IPython.display import HTML
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
@@ -26,15 +26,16 @@ from lessons_lib.data.pictures import Pictures
 from lessons_lib.methods.embeddings import nearest
 from lessons_lib.plots import PROBABILITY, as_image
 
-# M. Petroff, "Accessible Color Sequences for Data Visualization", 2021: ten that colour-blind readers can tell
-CLASS_COLOURS = (
-    "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd",
-)  # fmt: skip
+# of M. Okabe and K. Ito's, which colour-blind readers can tell; with two marks they make ten classes
+CLASS_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#56B4E9", "#000000")
+CLASS_MARKS = "ox"
+MOST_CLASSES = len(CLASS_COLOURS) * len(CLASS_MARKS)
 SAME, OTHER = "#0072B2", "#D55E00"  # frames of neighbours of the same class and of another
 
 MOST_HOVERED = 1000  # pictures a page can hold in under a megabyte
 _THUMBNAIL = 32
 _PAGE_COLUMNS = 32  # thumbnails in a row of the page's one picture
+_SQUARE = "border-radius:0;width:9px;height:9px"  # on a page, what is a cross in a figure
 _FALLBACK = "Run this cell to get a map that answers to the mouse and the arrow keys."
 
 
@@ -43,8 +44,8 @@ def class_maps(
 ) -> Figure:
     """Maps side by side, a dot for each point in the colour of its class.
 
-    A class is named at its median too, on maps where it has a place of its own: where most points around its
-    median belong to it.
+    A class is named at its median too, on maps where it has a place of its own: where most of the points nearest to
+    its median, as many as it has, belong to it.
 
     Args:
         maps: by title, each of shape (N, 2).
@@ -58,50 +59,39 @@ def class_maps(
     _check(maps, labels, classes)
     columns = min(columns, len(maps))
     rows = math.ceil(len(maps) / columns)
-    size = (3.6 * columns, 3.85 * rows + 0.3 * _legend_rows(classes, 3.6 * columns))
+    size = (3.1 * columns, 3.35 * rows + 0.3 * _legend_rows(classes, 3.1 * columns))
     figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
     for axis in axes.flat[len(maps) :]:
         axis.axis("off")
     for axis, (title, placed) in zip(axes.flat, maps.items(), strict=False):
         _draw_map(axis, placed, labels, classes)
         axis.set_title(title)
-    _legend(figure, classes)
+    _legend(figure, classes, figure.get_figwidth())
     return figure
 
 
-def picture_maps(maps: Mapping[str, Tensor], pictures: Pictures, *, across: int = 24) -> Figure:
-    """Maps side by side, each with as many of its pictures as fit without hiding each other.
-
-    A thumbnail has a frame in the colour of its class; where it would cover another, a dot stands in its place.
+def picture_map(placed: Tensor, pictures: Pictures, *, title: str, across: int = 16) -> Figure:
+    """A map with as many of its pictures as fit without hiding each other, and a grey dot for every other.
 
     Args:
-        maps: by title, each of shape (N, 2).
-        pictures: the N pictures, of at most ten classes.
+        placed: shape (N, 2).
+        pictures: the N pictures.
+        title: over the map.
         across: thumbnails that fit side by side.
 
     Raises:
-        ValueError: for no map, other shapes or more than ten classes.
+        ValueError: if the map does not fit the pictures.
     """
-    _check(maps, pictures.labels, pictures.classes)
-    size = (5.6 * len(maps), 5.9 + 0.3 * _legend_rows(pictures.classes, 5.6 * len(maps)))
-    figure, axes = plt.subplots(1, len(maps), figsize=size, squeeze=False)
-    for axis, (title, placed) in zip(axes.flat, maps.items(), strict=True):
-        _draw_map(axis, placed, pictures.labels, pictures.classes, size=7, names=False)
-        half = 0.46 * _extent(placed) / across  # a little under half, so that neighbours' frames do not touch
-        for i in spread_out(placed, across):
-            x, y = placed[i].tolist()
-            box = (x - half, x + half, y - half, y + half)
-            axis.imshow(as_image(pictures.images[i]), extent=box, interpolation="antialiased", zorder=3)
-            frame = Rectangle((x - half, y - half), 2 * half, 2 * half, fill=False, linewidth=1.8, zorder=4)
-            frame.set_edgecolor(_colour(int(pictures.labels[i])))
-            axis.add_patch(frame)
-        _name_classes(axis, placed, pictures.labels, pictures.classes, fontsize=12)
-        low, high = placed.amin(0) - 2 * half, placed.amax(0) + 2 * half
-        reach = float((high - low).max()) / 2
-        x, y = ((low + high) / 2).tolist()
-        axis.set(xlim=(x - reach, x + reach), ylim=(y - reach, y + reach))
-        axis.set_title(title, fontsize=12)
-    _legend(figure, pictures.classes)
+    _check({title: placed}, pictures.labels, pictures.classes)
+    half = 0.48 * _extent(placed) / across  # a little under half, so that neighbours do not touch
+    figure, axis = plt.subplots(figsize=(9.4, 9.7))
+    axis.scatter(placed[:, 0].numpy(), placed[:, 1].numpy(), s=7, color="0.7", linewidths=0)
+    for i in spread_out(placed, across):
+        x, y = placed[i].tolist()
+        box = (x - half, x + half, y - half, y + half)
+        axis.imshow(as_image(pictures.images[i]), extent=box, interpolation="antialiased", zorder=3)
+    _frame(axis, placed, margin=2 * half)
+    axis.set_title(title)
     return figure
 
 
@@ -121,32 +111,6 @@ def spread_out(placed: Tensor, across: int) -> list[int]:
     return kept
 
 
-def map_grid(maps: Mapping[tuple[float, int], Tensor], labels: Tensor, classes: Sequence[str]) -> Figure:
-    """Maps of the same points by perplexity (columns) and seed (rows), with the classes named once below.
-
-    Args:
-        maps: by perplexity and seed, each of shape (N, 2).
-        labels: int64, shape (N,).
-        classes: the class names, at most ten.
-
-    Raises:
-        ValueError: for no map, other shapes or more than ten classes.
-    """
-    _check(maps, labels, classes)
-    perplexities = sorted({perplexity for perplexity, _ in maps})
-    seeds = sorted({seed for _, seed in maps})
-    width = 2.5 * len(perplexities)
-    size = (width, 2.5 * len(seeds) + 0.3 * _legend_rows(classes, width) + 0.2)
-    figure, axes = plt.subplots(len(seeds), len(perplexities), figsize=size, squeeze=False)
-    for row, seed in zip(axes, seeds, strict=True):
-        for axis, perplexity in zip(row, perplexities, strict=True):
-            _draw_map(axis, maps[perplexity, seed], labels, classes, size=4, names=False)
-            axis.set_title(f"perplexity {perplexity}" if seed == seeds[0] else "")
-        row[0].set_ylabel(f"seed {seed}")
-    _legend(figure, classes)
-    return figure
-
-
 def neighbour_rows(pictures: Pictures, queries: Sequence[int], neighbours: Mapping[str, Tensor]) -> Figure:
     """Query pictures, each with its nearest neighbours in several spaces, one row for each space.
 
@@ -164,7 +128,7 @@ def neighbour_rows(pictures: Pictures, queries: Sequence[int], neighbours: Mappi
         raise ValueError(f"each space needs neighbours of all {len(queries)} queries")
     k = next(iter(neighbours.values())).shape[1]
     height = len(queries) * len(neighbours)
-    wide, high = 1.06 * (1 + k), 1.14 * height + 0.2
+    wide, high = 0.92 * (1 + k), 0.95 * height + 0.2
     # laid out by hand: matplotlib takes seconds to find places for so many axes
     figure, axes = plt.subplots(
         height,
@@ -177,7 +141,7 @@ def neighbour_rows(pictures: Pictures, queries: Sequence[int], neighbours: Mappi
             "right": 1 - 0.05 / wide,
             "bottom": 0.05 / high,
             "top": 1 - 0.25 / high,
-            "wspace": 0.2,
+            "wspace": 0.3,
             "hspace": 0.26,
         },
     )
@@ -191,19 +155,23 @@ def neighbour_rows(pictures: Pictures, queries: Sequence[int], neighbours: Mappi
             if j == 0:
                 row[0].imshow(as_image(pictures.images[query]))
                 row[0].set_title(pictures.classes[label], fontsize=9, fontweight="bold")
-            row[1].set_ylabel(space, fontsize=9)
+            row[1].set_ylabel(space, fontsize=8, labelpad=2)
             for axis, neighbour in zip(row[1:], found[i].tolist(), strict=True):
                 _draw_neighbour(axis, pictures, neighbour, label)
     return figure
 
 
-def tables(values: Mapping[str, Tensor], classes: Sequence[str], *, unit: str) -> Figure:
-    """Tables of classes by classes side by side, the diagonal left out, each with its own colour scale.
+def tables(
+    values: Mapping[str, Tensor], classes: Sequence[str], *, unit: str, rows: str = "", columns: str = ""
+) -> Figure:
+    """Tables of classes by classes side by side, the diagonal left out, all in one colour scale.
 
     Args:
         values: by title, shape (classes, classes).
         classes: the class names.
         unit: what the numbers are.
+        rows: what the rows are.
+        columns: what the columns are.
 
     Raises:
         ValueError: if a table does not have a row and a column for each class.
@@ -211,15 +179,17 @@ def tables(values: Mapping[str, Tensor], classes: Sequence[str], *, unit: str) -
     size = len(classes)
     if any(table.shape != (size, size) for table in values.values()):
         raise ValueError(f"each table must have shape ({size}, {size}), a row and a column for each class")
-    figure, axes = plt.subplots(1, len(values), figsize=(4.6 * len(values), 4.2), squeeze=False)
+    figure, axes = plt.subplots(1, len(values), figsize=(3.5 * len(values) + 0.9, 4.2), squeeze=False)
     colours = plt.get_cmap(PROBABILITY).with_extremes(bad="0.85")
-    for axis, (title, table) in zip(axes.flat, values.items(), strict=True):
-        off = table.double().clone().fill_diagonal_(torch.nan)
-        drawn = axis.imshow(off.numpy(), cmap=colours, vmin=0)
+    off = {title: table.double().clone().fill_diagonal_(torch.nan) for title, table in values.items()}
+    highest = max(float(table.nan_to_num().max()) for table in off.values())
+    for axis, (title, table) in zip(axes.flat, off.items(), strict=True):
+        drawn = axis.imshow(table.numpy(), cmap=colours, vmin=0, vmax=highest)
         axis.set_title(title)
         axis.set_xticks(range(size), classes, rotation=90 if max(map(len, classes)) > 2 else 0)
         axis.set_yticks(range(size), classes)
-        figure.colorbar(drawn, ax=axis, shrink=0.8, label=unit)
+        axis.set(xlabel=columns, ylabel=rows)
+    figure.colorbar(drawn, ax=list(axes.flat), shrink=0.8, label=unit)
     return figure
 
 
@@ -240,12 +210,13 @@ def picked(placed: Tensor, pictures: Pictures, index: int, *, title: str = "", n
     if not 0 <= index < len(pictures):
         raise ValueError(f"the point must be in 0–{len(pictures) - 1}, not {index}")
     label = int(pictures.labels[index])
-    figure = plt.figure(figsize=(9.6, 4.9))
+    figure = plt.figure(figsize=(9.6, 5.4))
     left, right = figure.subfigures(1, 2, width_ratios=(1.25, 1), squeeze=False)[0]
     axis = left.subplots()
     _draw_map(axis, placed, pictures.labels, pictures.classes)
     axis.plot(*placed[index].tolist(), "o", markersize=15, fillstyle="none", color="black", markeredgewidth=2)
     axis.set_title(title)
+    _legend(left, pictures.classes, 5.3)
     columns = math.ceil(neighbours / 2)
     panels = right.add_gridspec(3, columns, height_ratios=(2.2, 1, 1))
     large = right.add_subplot(panels[0, :])
@@ -257,7 +228,7 @@ def picked(placed: Tensor, pictures: Pictures, index: int, *, title: str = "", n
         small.set(xticks=[], yticks=[])
         small.spines[:].set_visible(False)
         _draw_neighbour(small, pictures, neighbour, label)
-    right.supxlabel("nearest to it on the map", fontsize=10)
+    right.supxlabel("nearest to it on the map; dashed: of another class", fontsize=10)
     return figure
 
 
@@ -299,7 +270,10 @@ def hover_map(placed: Tensor, pictures: Pictures, *, title: str) -> HTML:
         f'<em style="left:{x:.1f}%;top:{100 - y:.1f}%">{html.escape(pictures.classes[number])}</em>'
         for number, (x, y) in _medians(share, pictures.labels).items()
     )
-    colours = "".join(f".c{n}{{--c:{_colour(n)}}}" for n in range(len(pictures.classes)))
+    colours = "".join(
+        f".c{n}{{--c:{_colour(n)}{'' if _mark(n) == CLASS_MARKS[0] else ';' + _SQUARE}}}"
+        for n in range(len(pictures.classes))
+    )
     page = _PAGE.format(
         title=html.escape(title),
         colours=colours,
@@ -357,40 +331,53 @@ def _extent(placed: Tensor) -> float:
     return float((placed.amax(0) - placed.amin(0)).max())
 
 
-def _draw_map(
-    axis: Axes,
-    placed: Tensor,
-    labels: Tensor,
-    classes: Sequence[str],
-    *,
-    size: float | None = None,
-    names: bool = True,
-) -> None:
+def _draw_map(axis: Axes, placed: Tensor, labels: Tensor, classes: Sequence[str]) -> None:
     """The dots of a map in a square frame, in an order that lets no class lie on top, and the class names."""
-    colours = np.array([to_rgb(_colour(number)) for number in range(len(classes))])[labels.numpy()]
     shuffled = np.random.default_rng(0).permutation(len(placed))
-    size = size or float(np.clip(9000 / len(placed), 1.5, 14))
+    size = float(np.clip(12000 / len(placed), 1.5, 16))
+    owner = labels.numpy()[shuffled]
+    colours = np.array([to_rgb(_colour(number)) for number in range(len(classes))])[owner]
     x, y = placed.numpy()[shuffled].T
-    axis.scatter(x, y, s=size, c=colours[shuffled], linewidths=0)
-    axis.set_aspect("equal", adjustable="box")
-    middle, reach = (placed.amin(0) + placed.amax(0)) / 2, max(0.53 * _extent(placed), 1e-12)
+    for mark, width in zip(CLASS_MARKS, (0, 1), strict=True):
+        drawn = np.array([_mark(number) == mark for number in range(len(classes))])[owner]
+        if drawn.any():
+            axis.scatter(x[drawn], y[drawn], s=size, c=colours[drawn], marker=mark, linewidths=width)
+    _frame(axis, placed, margin=0.03 * _extent(placed))
+    _name_classes(axis, placed, labels, classes)
+
+
+def _frame(axis: Axes, placed: Tensor, *, margin: float) -> None:
+    """A square frame around a map, whatever its shape."""
+    middle, reach = (placed.amin(0) + placed.amax(0)) / 2, max(0.5 * _extent(placed) + margin, 1e-12)
     x, y = middle.tolist()
+    axis.set_aspect("equal", adjustable="box")
     axis.set(xlim=(x - reach, x + reach), ylim=(y - reach, y + reach), xticks=[], yticks=[])
     axis.spines[:].set(visible=True, color="0.85")
-    if names:
-        _name_classes(axis, placed, labels, classes)
 
 
 def _name_classes(
     axis: Axes, placed: Tensor, labels: Tensor, classes: Sequence[str], fontsize: float = 9
 ) -> None:
-    """The names of classes that have a place of their own, in black on white, to be read on any colour."""
+    """The names of classes that have a place of their own, in black on white, to be read on any colour.
+
+    A name that would hide one below it moves up until it does not.
+    """
     halo = withStroke(linewidth=3, foreground="white")
-    for number, middle in _medians(placed, labels).items():
-        around = (placed - torch.tensor(middle)).norm(dim=1).argsort()[:10]
+    extent, centre = _extent(placed), float(placed[:, 0].max() + placed[:, 0].min()) / 2
+    wide, tall = 0.0165 * extent, 0.07 * extent  # half a letter, a line
+    named: list[tuple[float, float, str]] = []
+    for number, middle in sorted(_medians(placed, labels).items(), key=lambda item: item[1][1]):
+        around = (placed - torch.tensor(middle)).norm(dim=1).argsort()[: int((labels == number).sum())]
         if (labels[around] == number).double().mean() <= 0.5:
             continue
-        text = axis.text(*middle, classes[number], ha="center", va="center", fontsize=fontsize, zorder=9)
+        name, y = classes[number], middle[1]
+        room = 0.53 * extent - wide * len(name)
+        x = float(np.clip(middle[0], centre - room, centre + room))  # inside the frame
+        for other_x, other_y, other in sorted(named, key=lambda place: place[1]):
+            if abs(x - other_x) < wide * len(name + other) and abs(y - other_y) < tall:
+                y = other_y + tall
+        named.append((x, y, name))
+        text = axis.text(x, y, name, ha="center", va="center", fontsize=fontsize, zorder=9)
         text.set_path_effects([halo])
 
 
@@ -402,13 +389,13 @@ def _medians(placed: Tensor, labels: Tensor) -> dict[int, tuple[float, float]]:
     }
 
 
-def _legend(figure: Figure, classes: Sequence[str]) -> None:
-    """The colour of each class, under the figure."""
+def _legend(figure: FigureBase, classes: Sequence[str], width: float) -> None:
+    """The colour of each class, under the figure, which is ``width`` inches wide."""
     dots = [
-        Line2D([], [], marker="o", linestyle="", color=_colour(number), label=name)
+        Line2D([], [], marker=_mark(number), linestyle="", color=_colour(number), label=name)
         for number, name in enumerate(classes)
     ]
-    columns = math.ceil(len(classes) / _legend_rows(classes, figure.get_figwidth()))
+    columns = math.ceil(len(classes) / _legend_rows(classes, width))
     figure.legend(handles=dots, loc="outside lower center", ncols=columns, columnspacing=1, handletextpad=0)
 
 
@@ -431,12 +418,17 @@ def _draw_neighbour(axis: Axes, pictures: Pictures, index: int, label: int) -> N
 
 
 def _colour(label: int) -> str:
-    return CLASS_COLOURS[label]
+    # two further along for crosses, so that classes five apart differ in both
+    return CLASS_COLOURS[(label + 2 * (label // len(CLASS_COLOURS))) % len(CLASS_COLOURS)]
+
+
+def _mark(label: int) -> str:
+    return CLASS_MARKS[label // len(CLASS_COLOURS)]
 
 
 def _check(maps: Mapping[Any, Tensor], labels: Tensor, classes: Sequence[str]) -> None:
-    if len(classes) > len(CLASS_COLOURS):
-        raise ValueError(f"there are colours for {len(CLASS_COLOURS)} classes, not {len(classes)}")
+    if len(classes) > MOST_CLASSES:
+        raise ValueError(f"there are colours and marks for {MOST_CLASSES} classes, not {len(classes)}")
     if not maps:
         raise ValueError("there is no map to draw")
     for title, placed in maps.items():
