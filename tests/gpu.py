@@ -107,11 +107,6 @@ def given(device: torch.device, wrong: int | None = None) -> Given:
     return Given(model.to(device).eval(), images, inputs, torch.tensor([3, 1, 4, 1, 5, 9]))
 
 
-def _with_cam_head(method: Callable[..., Any], g: Given) -> Tensor:
-    body = nn.Sequential(*list(g.model.children())[:-3])
-    return g.logits(method(body, 5, size=SIDE))
-
-
 def _hooked(method: Callable[..., Any], g: Given) -> Tensor:
     with method(g.model, {"relu2": lambda module, inputs, output: 2 * output}) as model:
         return g.logits(model)
@@ -184,7 +179,6 @@ CHECKS: dict[Callable[..., Any], Callable[[Callable[..., Any], Given], Any]] = {
     networks.accuracy: lambda method, g: method(
         g.model, Pictures(g.images, g.classes, tuple("0123456789"), "random numbers")
     ),
-    cam.with_cam_head: _with_cam_head,
     cam.find_head: lambda method, g: method(g.model, g.inputs),
     cam.class_activation_maps: lambda method, g: method(g.model, g.inputs),
     cam.grad_cam: lambda method, g: method(g.model, g.inputs, "relu4", g.classes),

@@ -1,5 +1,7 @@
 """CAM: the two orders agree, heads are found by their numbers, and two libraries compute the same maps."""
 
+from collections import OrderedDict
+
 import pytest
 import timm
 import torch
@@ -11,13 +13,11 @@ from torchvision import models
 from lessons_lib.methods.cam import (
     Evidence,
     Head,
-    cam_head,
     class_activation_maps,
     evidence,
     find_head,
     grad_cam,
     upsample,
-    with_cam_head,
 )
 from lessons_lib.models.small_cnn import SmallCNN
 from lessons_lib.networks import capture
@@ -52,11 +52,18 @@ def small_body():
     )
 
 
+def with_head(body, channels, classes):
+    head = OrderedDict(
+        pool=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten(), linear=nn.Linear(channels, classes, bias=False)
+    )
+    return nn.Sequential(OrderedDict(body=body, head=nn.Sequential(head)))
+
+
 @pytest.fixture
 def small():
     """A CAM network with mixed training flags and gradients."""
     torch.manual_seed(0)
-    model = with_cam_head(small_body(), 4, size=24)
+    model = with_head(small_body(), 6, 4)
     model(torch.randn(4, 3, 24, 24)).sum().backward()
     model.body[1].eval()
     return model
@@ -114,7 +121,7 @@ def test_evidence_is_the_papers_sum():
 )
 def test_pooling_and_the_linear_map_commute(n, channels, classes, height, width, seed):
     torch.manual_seed(seed)
-    head = cam_head(channels, classes).double()
+    head = with_head(nn.Identity(), channels, classes).head.double()
     features = torch.randn(n, channels, height, width).double()
     pooled_first = head(features)
     linear_first = evidence(features, head.linear.weight).mean(dim=(2, 3))
@@ -168,7 +175,7 @@ def test_a_functional_pooling_is_seen_and_a_functional_relu_is_not_guessed():
     torch.manual_seed(0)
     inputs = torch.randn(2, 3, 8, 8)
     assert find_head(Functional(relu_after=False), inputs) == Head("conv", "fc")
-    with pytest.raises(ValueError, match=r"input of 'fc'.*with_cam_head.*grad_cam"):
+    with pytest.raises(ValueError, match=r"input of 'fc'.*replace the head.*grad_cam"):
         class_activation_maps(Functional(relu_after=True), inputs)
 
 
@@ -179,7 +186,7 @@ def test_networks_without_such_a_head_are_refused():
     squeeze = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     with pytest.raises(ValueError, match=r"does not come from an nn\.Linear"):
         find_head(squeeze, inputs)
-    softmax = nn.Sequential(with_cam_head(small_body(), 4, size=32), nn.Softmax(1))
+    softmax = nn.Sequential(with_head(small_body(), 6, 4), nn.Softmax(1))
     with pytest.raises(ValueError, match=r"does not come from an nn\.Linear"):
         find_head(softmax, inputs)
     single = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2))
@@ -264,7 +271,7 @@ def slow_grad_cam(model, image, layers_after, features, k):
 @torch.no_grad()
 def test_grad_cam_of_an_early_layer_is_the_papers_formula():
     torch.manual_seed(3)
-    model = with_cam_head(small_body(), 4, size=8).double().eval()
+    model = with_head(small_body(), 6, 4).double().eval()
     inputs = torch.randn(2, 3, 8, 8, dtype=torch.float64)
     ours = grad_cam(model, inputs, "body.2", torch.tensor([2, 0]))
     features = model.body[:3](inputs)
@@ -306,34 +313,12 @@ def test_networks_are_left_as_they_were(small):
     inputs, classes = torch.randn(2, 3, 24, 24), torch.tensor([1, 2])
     class_activation_maps(small, inputs)
     grad_cam(small, inputs, "body.2", classes)
-    with_cam_head(small.body, 9, size=24)
     assert_untouched(small, before)
     with pytest.raises(ValueError, match="classes must be in 0–3"):
         grad_cam(small, inputs, "body.2", torch.tensor([1, 4]))
     with pytest.raises(ValueError, match="larger pictures"):
         find_head(small, torch.randn(1, 3, 2, 2))
     assert_untouched(small, before)
-
-
-def test_with_cam_head_shares_the_body_and_can_be_trained():
-    torch.manual_seed(0)
-    body = small_body()
-    model = with_cam_head(body, 3, size=16)
-    assert model.body is body
-    assert [name for name, _ in model.named_children()] == ["body", "head"]
-    assert tuple(model.head.linear.weight.shape) == (3, 6)
-    assert model.head.linear.bias is None
-    assert model.head.linear.weight.requires_grad
-    assert model(torch.randn(2, 3, 40, 24)).shape == (2, 3), "any size of picture"
-
-
-@pytest.mark.parametrize("body", [nn.Flatten(), nn.AdaptiveAvgPool2d(1), nn.LSTM(16, 4)])
-def test_bodies_without_maps_are_refused(body):
-    inputs_are_wrong = isinstance(body, nn.LSTM)
-    with pytest.raises(
-        (ValueError, RuntimeError), match="LSTM" if inputs_are_wrong else "before its pooling"
-    ):
-        with_cam_head(body, 2, size=16)
 
 
 @given(st.integers(1, 7), st.integers(1, 7), st.integers(1, 4))
@@ -377,7 +362,6 @@ TWO = torch.tensor([0, 1])
         (lambda m: grad_cam(m, GOOD, "body", torch.tensor([0, -1])), ValueError, "at least 0"),
         (lambda m: class_activation_maps(m, GOOD).of(torch.tensor([0, 4])), ValueError, "0–3"),
         (lambda m: class_activation_maps(m, GOOD).of(TWO[:1]), ValueError, "each of 2 pictures"),
-        (lambda m: cam_head(0, 3), ValueError, "one channel"),
         (lambda m: evidence(torch.zeros(2, 3, 4), torch.zeros(1, 3)), ValueError, "need features"),
         (lambda m: evidence(torch.zeros(2, 3, 4, 4), torch.zeros(1, 2)), ValueError, "as many channels"),
         (lambda m: upsample(torch.zeros(3), (4, 4)), ValueError, "cannot enlarge"),

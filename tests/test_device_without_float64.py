@@ -66,7 +66,6 @@ METHODS = {
     "fields": lambda net, x: torch.tensor(receptive_field.receptive_fields(net, x[:1], ["4"])["4"].rows),
     "grad_cam": lambda net, x: cam.grad_cam(net, x, "4", LABELS),
     "class_activation_maps": lambda net, x: cam.class_activation_maps(net, x).of(LABELS),
-    "with_cam_head": lambda net, x: cam.with_cam_head(net[:4], 2, size=SIDE)(x).mean(),
     "deconvnet": trained,
     "explain": lambda net, x: evaluation.explain(evaluation.gradient_map, net, x, LABELS),
     "edges": lambda net, x: evaluation.explain(evaluation.edges, net, x, LABELS),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lessons_lib.plots.cam import blend, evidence_maps, explain, gallery, inside, of_classes
+from lessons_lib.plots.cam import blend, evidence_maps, explain, gallery, of_classes
 from tests.figures import drawn
 
 pytestmark = pytest.mark.usefixtures("no_open_figures")
@@ -75,9 +75,6 @@ def test_of_classes_lays_each_map_over_the_picture():
         assert np.allclose(axis.images[0].get_array(), blend(PICTURES[1], values, limit=limit))
         assert axis.get_title() == title
     drawn(figure)
-    figure = of_classes(PICTURES[1], maps, ("cat", "dog"), shared=False)
-    assert len(figure.axes) == 3, "no colour bar"
-    assert np.allclose(figure.axes[2].images[0].get_array(), blend(PICTURES[1], maps[1]))
 
 
 def test_gallery_has_a_picture_for_each_title():
@@ -85,8 +82,11 @@ def test_gallery_has_a_picture_for_each_title():
     figure = gallery(PICTURES, maps, titles, columns=4)
     shown = [axis for axis in figure.axes if axis.images]
     assert [axis.get_title() for axis in shown] == titles
+    limit = maps.abs().max().item()
     for axis, picture, values in zip(shown, PICTURES, maps, strict=True):
-        assert np.allclose(axis.images[0].get_array(), blend(picture, values))
+        assert np.allclose(axis.images[0].get_array(), blend(picture, values, limit=limit)), "one scale"
+    assert figure.axes[-1].get_ylim() == pytest.approx((-limit, limit))
+    assert figure.axes[-1].get_ylabel() == "evidence (logits)"
     drawn(figure)
     for pictures, some in ((PICTURES[:0], maps[:0]), (PICTURES, maps[:5])):
         with pytest.raises(ValueError, match="as many maps"):
@@ -113,14 +113,3 @@ def test_explain_keeps_what_is_above_the_threshold():
     assert explain(PICTURES[2], -torch.ones(2, 2)).axes[2].get_title() == "no evidence for this class"
     with pytest.raises(ValueError, match="threshold"):
         explain(PICTURES[2], evidence, threshold=-0.1)
-
-
-def test_inside_draws_each_picture_and_the_mean():
-    shares, energies = torch.tensor([0.1, 0.2, 0.3]), torch.tensor([0.5, torch.nan, 0.9])
-    figure = inside(shares, energies)
-    (axis,) = figure.axes
-    points, mean = axis.collections
-    assert np.allclose(points.get_offsets()[[0, 2]], [[0.1, 0.5], [0.3, 0.9]])
-    assert np.allclose(mean.get_offsets(), [[0.2, 0.7]])
-    assert "head" in axis.get_title()
-    drawn(figure)

@@ -33,6 +33,14 @@ def test_the_panel_draws_what_its_controls_say(browser):
     assert file_of(box) != panel_png(static)
 
 
+def test_the_panel_offers_some_classes_and_begins_with_the_most_probable_of_them(browser):
+    images, found, _ = browser
+    offered = [k for k in range(3) if k != int(found.logits[0].argmax())]
+    named = cam_panel(images, found, ("cat", "dog", "mouse"), offered).children[0].children[1]
+    assert [k for _, k in named.options] == offered
+    assert named.value == max(offered, key=lambda k: found.logits[0, k])
+
+
 def test_the_panel_needs_a_map_for_each_picture(browser):
     images, found, _ = browser
     with pytest.raises(ValueError, match="2 pictures and 2 classes"):

@@ -9,7 +9,6 @@ class's logit: B. Zhou et al., "Learning Deep Features for Discriminative Locali
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,9 +23,7 @@ from lessons_lib.networks import (
     capture,
     class_numbers,
     differentiating,
-    evaluating,
     feature_maps,
-    first_parameter,
     get_layer,
     head_name,
     hooked,
@@ -36,56 +33,6 @@ from lessons_lib.networks import (
     recording,
     uncompiled,
 )
-
-
-def cam_head(channels: int, classes: int) -> nn.Sequential:
-    """The head of a CAM network: average pooling, then one linear layer without bias.
-
-    Args:
-        channels: of the feature maps it is given, shape (N, channels, h, w).
-        classes: of the logits it gives, shape (N, classes).
-
-    Raises:
-        ValueError: if either is under 1.
-    """
-    if channels < 1 or classes < 1:
-        raise ValueError(f"a head needs one channel and one class or more, not {channels} and {classes}")
-    return nn.Sequential(
-        OrderedDict(
-            pool=nn.AdaptiveAvgPool2d(1),
-            flatten=nn.Flatten(),
-            linear=nn.Linear(channels, classes, bias=False),
-        )
-    )
-
-
-@torch.no_grad()
-def with_cam_head(body: nn.Module, classes: int, *, size: int = 224) -> nn.Sequential:
-    """Put a new :func:`cam_head` on ``body``, which it shares (not copies).
-
-    Args:
-        body: gives feature maps (N, C, h, w) of pictures (N, 3, H, W): a network without its pooling and classifier.
-        classes: how many to tell apart.
-        size: side of the pictures it will be given; a blank one of that size is tried.
-
-    Returns:
-        A ``Sequential`` with the children ``body`` and ``head``, on the body's device and in its precision.
-
-    Raises:
-        ValueError: if the body's output is no feature map of two positions or more, with channels first.
-    """
-    like = first_parameter(body)
-    blank = torch.zeros(1, 3, size, size, dtype=like.dtype, device=like.device)
-    with evaluating(body):
-        features = body(blank)
-    if not _is_map(features):
-        raise ValueError(
-            f"this body turns a picture of {size}×{size} into {_shape(features)}, but a CAM needs feature maps "
-            "(N, C, h, w) of two positions or more: cut the network before its pooling, or give larger pictures"
-        )
-    feature_maps(features, "body", blank)
-    head = cam_head(features.shape[1], classes).to(like.device, like.dtype)
-    return nn.Sequential(OrderedDict(body=body, head=head))
 
 
 @dataclass(frozen=True)
@@ -142,8 +89,8 @@ def find_head(model: nn.Module, inputs: Tensor) -> Head:
     if not matching:
         raise ValueError(
             f"no layer of {type(model).__name__} gives feature maps of two positions or more whose averages are the "
-            f"input of {linear!r}, so there is no CAM to read off it: replace the head (with_cam_head), use grad_cam, "
-            "or give larger pictures if its last maps are a single position"
+            f"input of {linear!r}, so there is no CAM to read off it: replace the head by average pooling "
+            "and one linear layer, use grad_cam, or give larger pictures if its last maps are a single position"
         )
     return Head(features=matching[-1], linear=linear)
 
@@ -326,10 +273,6 @@ def upsample(maps: Tensor, size: tuple[int, int]) -> Tensor:
 
 def _is_map(output: Any) -> bool:
     return isinstance(output, Tensor) and output.ndim == 4 and output.shape[2] * output.shape[3] > 1
-
-
-def _shape(output: Any) -> str:
-    return f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else f"a {type(output).__name__}"
 
 
 def _equal(a: Tensor, b: Tensor) -> bool:

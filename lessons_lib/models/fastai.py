@@ -8,13 +8,10 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from PIL import Image, UnidentifiedImageError
 from torch import nn
 
 from lessons_lib.data.pictures import Pictures
@@ -177,39 +174,3 @@ class _Resize(Transform):
     def encodes(self, batch: TensorImage) -> TensorImage:
         """Shape (N, 3, size, size)."""
         return F.interpolate(batch, (self.size, self.size), mode="bilinear", antialias=True)
-
-
-def readable(files: Iterable[str | Path]) -> list[Path]:
-    """The files, after each has been opened: fastai would stop in the middle of an epoch, with a long traceback.
-
-    Raises:
-        ValueError: if there are none, or some are missing, damaged or no pictures; the text names the first of them.
-    """
-    paths = [Path(file) for file in files]
-    if not paths:
-        raise ValueError("there are no pictures: is the folder empty, or the name misspelt?")
-    with ThreadPoolExecutor() as pool:
-        problems = [problem for problem in pool.map(_problem, paths) if problem]
-    if problems:
-        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
-        raise ValueError(
-            f"{len(problems)} of {len(paths)} pictures cannot be read: {'; '.join(problems[:3])}{more}. "
-            "Leave them out or fetch them again."
-        )
-    return paths
-
-
-def _problem(path: Path) -> str | None:
-    """Why a file is no picture that can be read, or None."""
-    if not path.is_file():
-        return f"{path} is missing"
-    try:
-        with Image.open(path) as image:
-            # a JPEG is read to its end, but only one pixel in 64 is made
-            image.draft(image.mode, (32, 32))
-            image.load()
-    except UnidentifiedImageError:
-        return f"{path} is no picture"
-    except Exception as error:  # damaged files make Pillow's decoders raise nearly anything
-        return f"{path} is damaged ({error})"
-    return None

@@ -18,6 +18,7 @@ from lessons_lib.methods.cam import upsample
 from lessons_lib.plots import SIGNED, as_image, size_name
 
 STRENGTH = 0.75
+LOGITS = "evidence (logits)"
 _WRITTEN = 8  # maps of at most so many positions a side have their numbers written into them
 
 
@@ -78,7 +79,7 @@ def evidence_maps(image: Tensor, maps: Tensor, titles: Sequence[str]) -> Figure:
             _write(axis, values, limit)
     for axis in axes:
         axis.axis("off")
-    _colorbar(figure, axes[-1], limit)
+    _colorbar(figure, axes, limit)
     return figure
 
 
@@ -90,38 +91,40 @@ def _write(axis: Axes, values: Tensor, limit: float) -> None:
             axis.text(x, y, f"{value:.1f}", ha="center", va="center", fontsize=7, color=colour)
 
 
-def of_classes(
-    image: Tensor, maps: Tensor, titles: Sequence[str], *, first: str = "picture", shared: bool = True
-) -> Figure:
-    """A picture, and the evidence for each of some classes laid over it.
+def of_classes(image: Tensor, maps: Tensor, titles: Sequence[str], *, first: str = "picture") -> Figure:
+    """A picture, and the evidence for each of some classes laid over it, all on one colour scale.
 
     Args:
         image: uint8, shape (3, H, W).
         maps: signed, shape (K, h, w).
         titles: one for each map.
         first: the title of the picture itself.
-        shared: whether all maps have one colour scale, with its bar; else each has its own.
     """
     _check_titles(maps, titles)
     columns, ratio = 1 + len(maps), image.shape[1] / image.shape[2]
-    width = min(2.4, 11 / columns)
-    figure, axes = plt.subplots(1, columns, figsize=(width * columns + 0.7 * shared, width * ratio + 0.6))
+    width = min(2.4 / min(ratio, 1), 11 / columns)
+    figure, axes = plt.subplots(1, columns, figsize=(width * columns + 0.7, width * ratio + 0.6))
     axes[0].imshow(as_image(image))
     axes[0].set_title(first)
     for axis, values, title in zip(axes[1:], maps, titles, strict=True):
-        axis.imshow(blend(image, values, limit=_limit(maps if shared else values)))
+        axis.imshow(blend(image, values, limit=_limit(maps)))
         axis.set_title(title)
     for axis in axes:
         axis.axis("off")
-    if shared:
-        _colorbar(figure, axes[-1], _limit(maps))
+    _colorbar(figure, axes, _limit(maps))
     return figure
 
 
 def gallery(
-    images: Tensor, maps: Tensor, titles: Sequence[str], *, columns: int = 5, size: float = 1.75
+    images: Tensor,
+    maps: Tensor,
+    titles: Sequence[str],
+    *,
+    columns: int = 5,
+    size: float = 1.75,
+    label: str = LOGITS,
 ) -> Figure:
-    """Pictures with their maps over them, each on its own colour scale.
+    """Pictures with their maps over them, all on one colour scale.
 
     Args:
         images: uint8, shape (N, 3, H, W).
@@ -129,6 +132,7 @@ def gallery(
         titles: one for each picture.
         columns: pictures in a row.
         size: side of a picture in inches.
+        label: of the colour bar.
 
     Raises:
         ValueError: if there are no pictures, or not as many maps or titles.
@@ -142,13 +146,14 @@ def gallery(
     rows = math.ceil(len(images) / columns)
     lines = 1 + max(title.count("\n") for title in titles)
     figure, axes = plt.subplots(
-        rows, columns, figsize=(columns * size, rows * (size + 0.18 * lines + 0.05)), squeeze=False
+        rows, columns, figsize=(columns * size + 0.7, rows * (size + 0.18 * lines + 0.05)), squeeze=False
     )
     for axis in axes.flat:
         axis.axis("off")
     for axis, image, values, title in zip(axes.flat, images, maps, titles, strict=False):
-        axis.imshow(blend(image, values))
+        axis.imshow(blend(image, values, limit=_limit(maps)))
         axis.set_title(title, fontsize=8)
+    _colorbar(figure, axes, _limit(maps), label)
     return figure
 
 
@@ -187,35 +192,14 @@ def explain(
     return figure
 
 
-def inside(shares: Tensor, energies: Tensor, *, part: str = "head") -> Figure:
-    """For each picture, the share of a map's positive evidence inside a part against the part's share of the area.
-
-    Args:
-        shares: the part's share of each picture's area, 0–1, shape (N,).
-        energies: what :func:`lessons_lib.methods.evaluation.relevance_mass_accuracy` gave, 0–1, shape (N,).
-        part: its name.
-    """
-    figure, axis = plt.subplots(figsize=(4.6, 4))
-    ends = np.array([0, 1])
-    axis.plot(ends, ends, color="0.4", linestyle="--", label="chance: a map that ignores the picture")
-    axis.plot(ends, 2 * ends, color="0.4", linestyle=":", label="twice that")
-    axis.scatter(shares, energies, s=14, alpha=0.7, label="a picture")
-    axis.scatter(shares.mean(), energies.nanmean(), marker="D", s=60, color="#D55E00", label="the mean")
-    top = 1.15 * float(shares.max())
-    axis.set(xlim=(0, top), ylim=(0, 1.02), title=f"Evidence on the {part}")
-    axis.set(xlabel=f"the {part}'s share of the area", ylabel=f"share of the evidence on the {part}")
-    axis.legend(fontsize=8, loc="upper left")
-    return figure
-
-
 def _limit(values: Tensor) -> float:
     """The end of a colour scale that is even about 0."""
     return max(values.abs().max().item(), 1e-12)
 
 
-def _colorbar(figure: Figure, axis: Axes, limit: float) -> None:
+def _colorbar(figure: Figure, axes: np.ndarray, limit: float, label: str = LOGITS) -> None:
     scale = ScalarMappable(Normalize(-limit, limit), SIGNED)
-    figure.colorbar(scale, ax=axis, shrink=0.8, label="evidence (logits)")
+    figure.colorbar(scale, ax=axes, shrink=0.8, label=label)
 
 
 def _check_titles(maps: Tensor, titles: Sequence[str]) -> None:

@@ -13,13 +13,19 @@ from lessons_lib.plots.cam import STRENGTH, explain
 from lessons_lib.widgets import panel
 
 
-def cam_panel(images: Mapping[str, Tensor], found: Evidence, classes: Sequence[str]) -> ipywidgets.VBox:
+def cam_panel(
+    images: Mapping[str, Tensor],
+    found: Evidence,
+    classes: Sequence[str],
+    offered: Sequence[int] | None = None,
+) -> ipywidgets.VBox:
     """Choose a picture and a class, slide the overlay and the threshold.
 
     Args:
         images: pictures by name, uint8, shape (3, H, W).
         found: their class activation maps, in that order.
         classes: the names of the classes.
+        offered: the numbers of those to choose from; by default all.
 
     Raises:
         ValueError: if there are not as many maps as pictures and classes.
@@ -30,10 +36,12 @@ def cam_panel(images: Mapping[str, Tensor], found: Evidence, classes: Sequence[s
             f"{len(names)} pictures and {len(classes)} classes need logits of that shape, "
             f"not {tuple(found.logits.shape)}"
         )
-    best = found.logits.argmax(1).tolist()
+    numbers = list(offered or range(len(classes)))
     picture = ipywidgets.Dropdown(options=names, description="picture")
     named = ipywidgets.Dropdown(
-        options=[(name, k) for k, name in enumerate(classes)], value=best[0], description="class"
+        options=[(classes[k], k) for k in numbers],
+        value=numbers[int(found.logits[0, numbers].argmax())],
+        description="class",
     )
     overlay = ipywidgets.FloatSlider(min=0, max=1, step=0.05, value=STRENGTH, description="overlay")
     threshold = ipywidgets.FloatSlider(min=0, max=1, step=0.05, value=0.5, description="threshold")
