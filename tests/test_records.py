@@ -3,9 +3,10 @@
 import json
 
 import pytest
+import torch
 
 from lessons_lib import records, training
-from tests.records import cifar_activations
+from tests.records import cam_pets, cifar_activations
 
 
 def test_a_run_is_made_once_and_kept(tmp_path):
@@ -58,6 +59,24 @@ def test_the_trainings_of_lesson_01_are_on_record(monkeypatch, capsys):
     monkeypatch.setattr(training, "fit", None)
     cifar_activations.main(["dead", "short"])
     assert len(capsys.readouterr().out.splitlines()) == 60 + 5
+
+
+def test_the_trainings_of_lesson_05_are_on_record():
+    rows = {(row["study"], row["seed"]): row for row in records.read("05_fastai_cam_pets")}
+    assert set(rows) == {(study, seed) for study in ("all", "head") for seed in cam_pets.SEEDS}
+    for row in rows.values():
+        assert len(row["right"]) == 6
+        assert max(row["right"]) <= row["validated"]
+    for seed in cam_pets.SEEDS:
+        first = {
+            (rows[study, seed]["right"][0], *rows[study, seed]["near_zero"][:2]) for study in ("all", "head")
+        }
+        assert len(first) == 1, "both begin with the same epoch of the head"
+
+
+def test_positions_near_zero_are_counted_for_each_map_by_its_own_largest():
+    maps = torch.tensor([[[[10.0, -0.9], [1.0, 0.5]], [[0.0, 0.01], [-0.2, 0.05]]]])
+    assert cam_pets.near_zero(maps) == (2 / 4 + 2 / 4) / 2
 
 
 @pytest.mark.parametrize(
