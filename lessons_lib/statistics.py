@@ -119,7 +119,7 @@ def t_interval(values: Sequence[float], *, confidence: float = 0.95) -> Interval
 
 
 def share_interval(right: float, of: int, *, confidence: float = 0.95) -> Interval:
-    """A share of a count and its Wilson interval: what it might have been with other pictures of the same kind.
+    """A share of a count and its Wilson interval, of which about ``confidence`` hold the share of all such pictures.
 
     Args:
         right: how many have the property, 0 to ``of``; a mean over seeds need not be whole.

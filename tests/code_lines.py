@@ -18,7 +18,6 @@ ENGINES_AND_TOOLS = (
     "export.py",
     "finetune",
     "incremental",
-    "processes.py",
     "recipes.py",
     "records.py",
     "runner.py",

@@ -229,7 +229,6 @@ CHECKS: dict[Callable[..., Any], Callable[[Callable[..., Any], Given], Any]] = {
     transfer.slower_body: lambda method, g: method(g.tuned, 0.01),
     transfer.head_from_probe: _start_head,
     transfer.head_from_classes: _keep_head,
-    transfer.with_old_head: lambda method, g: g.logits(method(g.tuned, g.model)),
 }
 """Each method, and how it is called; the method is handed over, so that a test can see that it is."""
 

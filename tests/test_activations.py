@@ -11,19 +11,11 @@ from hypothesis import strategies as st
 from torch import nn
 
 from lessons_lib.methods.activations import (
-    dead_channels,
     likeness,
     neighbour_correlation,
     shuffled,
     spread,
 )
-
-
-def test_dead_channels_are_zero_everywhere():
-    maps = torch.zeros(2, 3, 2, 2)
-    maps[:, 1] = 1
-    maps[0, 2] = 5
-    assert dead_channels(maps).tolist() == [True, False, False]
 
 
 def slow_moran(grid):
@@ -108,7 +100,7 @@ def test_likeness_closed_forms():
     assert likeness(noise, images)[:, 0].tolist() == pytest.approx([e.item() for e in expected], abs=1e-5)
 
 
-@pytest.mark.parametrize("function", [neighbour_correlation, spread, shuffled, dead_channels])
+@pytest.mark.parametrize("function", [neighbour_correlation, spread, shuffled])
 @pytest.mark.parametrize(
     "maps", [torch.zeros(3, 4), torch.zeros(0, 1, 2, 2), torch.full((1, 1, 2, 2), torch.nan)]
 )

@@ -11,7 +11,6 @@ from lessons_lib.methods.transfer import (
     head_from_probe,
     slower_body,
     transfer,
-    with_old_head,
 )
 from lessons_lib.models.small_cnn import SmallCNN
 from lessons_lib.models.zfnet import SmallZFNet, ZFNet
@@ -48,7 +47,6 @@ def test_a_head_registered_before_another_linear_layer(hidden):
     head_from_classes(tuned, model, [4, 0, 9])
     with torch.no_grad():
         torch.testing.assert_close(tuned.eval()(INPUTS), model(INPUTS)[:, [4, 0, 9]])
-        torch.testing.assert_close(with_old_head(tuned, model)(INPUTS), model(INPUTS))
 
 
 @pytest.mark.parametrize(

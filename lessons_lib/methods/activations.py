@@ -82,21 +82,6 @@ def shuffled(maps: Tensor, *, seed: int = 0) -> Tensor:
     return flat.gather(2, order).view(maps.shape)
 
 
-def dead_channels(maps: Tensor) -> Tensor:
-    """Which channels are zero or below at every position of every picture given.
-
-    "Dead" holds for these pictures only: another one may wake a channel, so use many.
-
-    Args:
-        maps: feature maps after a ReLU, shape (N, C, H, W).
-
-    Returns:
-        bool, shape (C,).
-    """
-    _check_maps(maps)
-    return (maps <= 0).all(dim=3).all(dim=2).all(dim=0)
-
-
 def likeness(maps: Tensor, images: Tensor) -> Tensor:
     """How much a feature map looks like the picture: correlation with the picture's brightness, sign ignored.
 

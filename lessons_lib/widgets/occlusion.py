@@ -95,6 +95,8 @@ def occlusion_panel(
         picture=ipywidgets.Dropdown(options=list(images), description="picture"),
         row=ipywidgets.IntSlider(value=height // 2, max=height - 1, description="row"),
         column=ipywidgets.IntSlider(value=width // 2, max=width - 1, description="column"),
-        size=ipywidgets.IntSlider(value=size or height // 5, max=height, description="size"),
+        size=ipywidgets.IntSlider(
+            value=height // 5 if size is None else size, max=height, description="size"
+        ),
         baseline=ipywidgets.Dropdown(options=get_args(Baseline), value=baseline, description="baseline"),
     )

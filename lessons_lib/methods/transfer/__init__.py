@@ -13,10 +13,9 @@ from lessons_lib.methods.transfer.finetuning import (
     layers_up_to,
     slower_body,
     transfer,
-    with_old_head,
 )
 from lessons_lib.methods.transfer.probes import Probe
-from lessons_lib.methods.transfer.strategies import Decision, Scores, decide, mapped, per_class
+from lessons_lib.methods.transfer.strategies import Decision, Scores, decide, per_class
 
 __all__ = [
     "Decision",
@@ -27,10 +26,8 @@ __all__ = [
     "head_from_classes",
     "head_from_probe",
     "layers_up_to",
-    "mapped",
     "per_class",
     "slower_body",
     "sources",
     "transfer",
-    "with_old_head",
 ]

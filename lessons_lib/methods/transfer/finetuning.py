@@ -231,28 +231,3 @@ def head_from_classes(model: Transfer, source: nn.Module, classes: Sequence[int]
 
 def _learning(module: nn.Module) -> list[nn.Parameter]:
     return [parameter for parameter in module.parameters() if parameter.requires_grad]
-
-
-def with_old_head(tuned: Transfer, source: nn.Module) -> nn.Module:
-    """The fine-tuned body under the head it had before: what is left of the old skill.
-
-    Args:
-        tuned: made from ``source`` by :func:`transfer`, then trained.
-        source: the network as it was; left as it is.
-
-    Returns:
-        A network in evaluation mode that answers with the classes of ``source``.
-
-    Raises:
-        ValueError: if ``tuned`` was not made from a network like ``source``.
-    """
-    name, network = tuned.head, copy.deepcopy(tuned.network)
-    if name not in dict(source.named_modules()) or _body_shapes(network, name) != _body_shapes(source, name):
-        raise ValueError(f"this was not fine-tuned from such a {type(source).__name__}: the bodies differ")
-    network.set_submodule(name, copy.deepcopy(get_layer(source, name)))
-    return network.eval()
-
-
-def _body_shapes(network: nn.Module, head: str) -> dict[str, torch.Size]:
-    weights = network.state_dict()
-    return {name: tensor.shape for name, tensor in weights.items() if not name.startswith(f"{head}.")}

@@ -93,26 +93,3 @@ def decide(scores: Mapping[str, Scores], pictures: int, target: str) -> Decision
     return Decision(
         target, pictures, nearest, {name: t_interval(here[name]) for name in ranked}, (best, *ties)
     )
-
-
-def mapped(logits: Tensor, groups: Sequence[Sequence[int]]) -> Tensor:
-    """Answers of a network to a question it was not trained for: the probability of each group of its classes.
-
-    Args:
-        logits: of a classifier, shape (N, classes).
-        groups: for each answer, the classes that stand for it, such as all kinds of dog for "dog".
-
-    Returns:
-        Shape (N, len(groups)), each row adding up to 1: probabilities among the groups alone.
-
-    Raises:
-        ValueError: for another shape, fewer than two groups, an empty one, overlapping ones, or an unknown class.
-    """
-    if logits.ndim != 2:
-        raise ValueError(f"logits must have shape (N, classes), not {tuple(logits.shape)}")
-    members = [member for group in groups for member in group]
-    if len(groups) < 2 or not all(groups) or len(set(members)) < len(members):
-        raise ValueError("need two groups of classes or more, none empty, none sharing a class")
-    if not 0 <= min(members) <= max(members) < logits.shape[1]:
-        raise ValueError(f"classes must be in 0–{logits.shape[1] - 1}, not {members}")
-    return torch.stack([logits[:, list(group)].logsumexp(1) for group in groups], dim=1).softmax(1)
