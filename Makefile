@@ -12,15 +12,16 @@ export MSYS_NO_PATHCONV := 1
 export GOMP_SPINCOUNT ?= 1000
 
 .DEFAULT_GOAL := help
-.PHONY: help install lab test test-units test-notebooks test-browser machines course refresh assignments site bench lint lock floors
+.PHONY: help install lab test test-units test-notebooks test-browser machines course refresh assignments site colab bench lint lock floors
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
 install: $(INSTALLED) ## set up .venv with every version of requirements.lock
 
-lab: $(INSTALLED) ## study: open JupyterLab on lesson 00; ARGS="--port=9999" passes options on
-	$(BIN)/python -m jupyterlab --allow-root --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb $(ARGS)
+# the folder lab/ switches off what nbgrader adds, which is for teachers
+lab: $(INSTALLED) ## study: open JupyterLab on lesson 00; ARGS="--port=9999" passes options on, TEACHER=1 adds nbgrader
+	$(if $(TEACHER),,JUPYTER_CONFIG_PATH=lab )$(BIN)/python -m jupyterlab --allow-root --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb $(ARGS)
 
 # Two files at a time, a thread each: most of a test is Python, which a second thread does not speed up, and a lesson
 # gains less from a second thread than from another lesson beside it. Notebooks apart and without --cov, given which
@@ -67,6 +68,9 @@ assignments: $(INSTALLED) ## build the release and the solution of the problem s
 
 site: $(INSTALLED) ## write the lessons as they are stored, with search, as a website into build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict -f site/mkdocs.yml $(ARGS)
+
+colab: $(INSTALLED) ## run lesson 04 as Colab would, with Colab's versions and without a checkout; LESSON=00
+	$(BIN)/python -m tests.colab $(if $(LESSON),--lesson $(LESSON)) $(ARGS)
 
 bench: $(INSTALLED) ## run the benchmarks into tests/bench/results.json; ARGS=cifar10-load chooses one
 	$(BIN)/python -m tests.bench $(ARGS)

@@ -7,22 +7,31 @@ import os
 import platform
 import random
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from platformdirs import user_cache_path
 
 Profile = Literal["quick", "full"]
 
+# in a checkout; where pip has installed the library there is none, and what it needs of data/ lies beside this file
 REPOSITORY = Path(__file__).resolve().parents[1]
-CHECKPOINTS = REPOSITORY / "data" / "checkpoints"
+INSTALLED = Path(__file__).with_name("shipped").is_dir()
+SHIPPED = Path(__file__).with_name("shipped") if INSTALLED else REPOSITORY / "data"
+CHECKPOINTS = SHIPPED / "checkpoints"
 
 
 def data_folder() -> Path:
-    """Where downloads and caches go: the environment variable ``LESSONS_DATA``, else the repository's data/."""
-    return Path(os.environ.get("LESSONS_DATA") or REPOSITORY / "data")
+    """Where downloads and caches go: the environment variable ``LESSONS_DATA``, else the repository's data/.
+
+    Where the library is installed and there is no repository, it is the user's cache folder, as
+    ``python -m lessons_lib.data status`` says.
+    """
+    return Path(os.environ.get("LESSONS_DATA") or (user_cache_path("lessons-lib") if INSTALLED else SHIPPED))
 
 
 @dataclass(frozen=True)
@@ -69,12 +78,10 @@ def setup(profile: str | None = None, seed: int = 0) -> Course:
 
 def environment() -> dict[str, str]:
     """What this machine computes with: versions, device, threads and whether bfloat16 is fast, by name."""
-    accelerator = torch.accelerator.current_accelerator(check_available=True)
-    device = accelerator or torch.device("cpu")
+    device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
     folder = data_folder()
-    versions = {
-        name: importlib.metadata.version(name) for name in ("torch", "torchvision", "fastai", "jupyterlab")
-    }
+    parts = filter(find_spec, ("torch", "torchvision", "fastai", "jupyterlab"))  # Colab has no JupyterLab
+    versions = {name: importlib.metadata.version(name) for name in parts}
     return {
         "python": platform.python_version(),
         **versions,
@@ -108,10 +115,8 @@ def fast_bfloat16(device: torch.device) -> bool:
     """
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device.type == "cpu":
-        known = processor_capabilities()
-        return bool(known.get("amx_bf16") or known.get("avx512_bf16"))
-    return False
+    known = processor_capabilities() if device.type == "cpu" else {}
+    return bool(known.get("amx_bf16") or known.get("avx512_bf16"))
 
 
 def figure_style() -> None:

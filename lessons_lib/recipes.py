@@ -138,10 +138,14 @@ def make(name: str) -> Run:
     """Train the network ``name`` and write its snapshots and model card; an interrupted run goes on where it was.
 
     Raises:
-        ValueError: for an unknown name.
+        ValueError: for an unknown name, or outside a checkout of the repository, to which the snapshots belong.
     """
     if name not in RECIPES:
         raise ValueError(f"no recipe {name!r}; there are: {', '.join(RECIPES)}")
+    if course.INSTALLED:
+        raise ValueError(
+            "the shipped networks are made in a checkout: clone the repository, and run this there"
+        )
     recipe = RECIPES[name]
     course.seed_everything(recipe.phases[0].settings.seed)
     train, test = recipe.load("train"), recipe.load("test")

@@ -31,7 +31,7 @@ from nbconvert import HTMLExporter
 from nbformat import NotebookNode
 
 from lessons_lib.comparison import outputs, pictures
-from lessons_lib.course import REPOSITORY, Profile, resolve_profile
+from lessons_lib.course import INSTALLED, REPOSITORY, Profile, resolve_profile
 
 NOTEBOOKS = REPOSITORY / "notebooks"
 BUILD = REPOSITORY / "build"
@@ -390,6 +390,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="give a parameter of the lesson another value (course only), as in NETWORK=efficientnet_lite0",
     )
     options = parser.parse_args(arguments)
+    if INSTALLED:
+        print("the lessons are in a checkout: clone the repository, and run this there", file=sys.stderr)
+        return 2
     try:
         lessons = find_lessons(options.lesson, NOTEBOOKS)
         if options.command == "refresh":

@@ -118,6 +118,31 @@ def t_interval(values: Sequence[float], *, confidence: float = 0.95) -> Interval
     return Interval(row.mean().item(), row.mean().item() - half, row.mean().item() + half)
 
 
+def share_interval(right: float, of: int, *, confidence: float = 0.95) -> Interval:
+    """A share of a count and its Wilson interval: what it might have been with other pictures of the same kind.
+
+    Args:
+        right: how many have the property, 0 to ``of``; a mean over seeds need not be whole.
+        of: how many there are, at least 1.
+        confidence: above 0 and below 1.
+
+    Raises:
+        ValueError: for numbers out of range.
+
+    Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference" (JASA 1927).
+
+    >>> print(share_interval(146, 153))
+    0.95 [0.91, 0.98]
+    """
+    if of < 1 or not 0 <= right <= of:
+        raise ValueError(f"need 0 to {of} of at least 1, not {right}")
+    _check_confidence(confidence)
+    z, share = stats.norm.ppf((1 + confidence) / 2), right / of
+    middle = (share + z**2 / (2 * of)) / (1 + z**2 / of)
+    half = z / (1 + z**2 / of) * math.sqrt(share * (1 - share) / of + z**2 / (4 * of**2))
+    return Interval(share, middle - half, middle + half)
+
+
 @dataclass(frozen=True)
 class MantelTest:
     """How far two tables of pairs of classes order the pairs alike.

@@ -29,11 +29,13 @@ GUIDES = (
     "data/README.md",
     "data/records/README.md",
 )
-# nbconvert's Markdown with outputs and solutions in blocks of their own, and pictures of a known size
+# nbconvert's Markdown with outputs and solutions in blocks of their own, and pictures of a known size; without the
+# cell that installs the library where it is missing
 PAGE = """
 {%- extends 'markdown/index.md.j2' -%}
 {%- block codecell -%}
-{%- if 'solution' in cell.metadata.get('tags', []) %}
+{%- if 'nbval-skip' in cell.metadata.get('tags', []) -%}
+{%- elif 'solution' in cell.metadata.get('tags', []) %}
 
 <details class="solution" markdown="1"><summary>Solution</summary>
 {{ super() }}

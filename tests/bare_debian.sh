@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What a new student does, on a Debian that has python3, python3-venv, make and git and nothing else: clone, make
-# install, make test and make lab until it serves lesson 00, as an ordinary user. For now and then, not for every
-# change: it needs root, debootstrap (apt-get install debootstrap), 9 GB and half an hour.
+# install, make test, what Binder runs in its image, and make lab until it serves lesson 00, as an ordinary user. For
+# now and then, not for every change: it needs root, debootstrap (apt-get install debootstrap), 9 GB and half an hour.
 #
 #   tests/bare_debian.sh trixie /var/tmp/trixie                             # Debian 13, the whole of make test
 #   tests/bare_debian.sh bookworm /var/tmp/bookworm ARGS=tests/test_cam.py  # Debian 12, some of it
@@ -60,6 +60,7 @@ as_student 'git -c advice.detachedHead=false -c init.defaultBranch=main clone --
 as_student 'cat /etc/debian_version && python3 --version && git -C course log -1 --format="%h %s"'
 as_student 'cd course && time make install'
 as_student 'cd course && time make test "$@"' "$@"
+as_student 'cd course && export PATH="$PWD/.venv/bin:$PATH" && binder/postBuild && binder/start jupyter lab workspaces list'
 as_student 'cd course && .venv/bin/python -' <<'PYTHON'
 import os, signal, subprocess, urllib.request
 from pathlib import Path

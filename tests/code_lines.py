@@ -15,6 +15,7 @@ ENGINES_AND_TOOLS = (
     "data/__main__.py",
     "data/archives.py",
     "drawing",
+    "export.py",
     "finetune",
     "incremental",
     "processes.py",

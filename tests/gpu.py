@@ -232,13 +232,9 @@ CHECKS: dict[Callable[..., Any], Callable[[Callable[..., Any], Given], Any]] = {
     transfer.Transfer: lambda method, g: g.logits(method(g.model, "linear", ["conv1"]).eval()),
     transfer.transfer: lambda method, g: g.logits(method(g.model, 2, g.inputs, freeze="relu2").eval()),
     transfer.layers_up_to: lambda method, g: method(g.model, "relu2", g.inputs),
-    transfer.discriminative: lambda method, g: method(
-        g.tuned, ["conv3"], g.inputs, lowest=0.001, highest=0.01
-    ),
     transfer.slower_body: lambda method, g: method(g.tuned, 0.01),
     transfer.head_from_probe: _start_head,
     transfer.head_from_classes: _keep_head,
-    transfer.learnable: lambda method, g: method(g.tuned),
     transfer.with_old_head: lambda method, g: g.logits(method(g.tuned, g.model)),
 }
 """Each method, and how it is called; the method is handed over, so that a test can see that it is."""

@@ -2,7 +2,7 @@
 
 from tests import code_lines
 
-COURSE = 8429  # lines of code; lower it when the library shrinks
+COURSE = 8148  # lines of code; lower it when the library shrinks
 SITTING = 250
 
 

@@ -396,7 +396,7 @@ def test_the_command_ends_quietly_on_ctrl_c(
 
 def make(*arguments: str, folder: Path = REPOSITORY, **environment: str) -> subprocess.CompletedProcess[str]:
     variables = os.environ | environment
-    for name in ("MAKEFLAGS", "MAKELEVEL", "ARGS", "PROFILE", "LESSON", "PYTHON"):
+    for name in ("MAKEFLAGS", "MAKELEVEL", "ARGS", "PROFILE", "LESSON", "PYTHON", "TEACHER"):
         if name not in environment:
             variables.pop(name, None)  # what the make that runs these tests was given
     return subprocess.run(
@@ -425,6 +425,7 @@ def test_make_alone_lists_every_command():
     ("arguments", "expected"),
     [
         (["lab", "ARGS=--port=9999"], "00_start_here.ipynb --port=9999"),
+        (["lab", "TEACHER=1"], "00_start_here.ipynb"),
         (["test"], "--nbval-cell-timeout=300 notebooks"),
         (["machines", "LESSON=07", "RUNS=20"], "-m tests.machines --lesson 07 --runs 20"),
         (["test", "ARGS=-k hooks"], "--nbval-cell-timeout=300 -k hooks"),
@@ -432,6 +433,7 @@ def test_make_alone_lists_every_command():
         (["course"], "-m lessons_lib.runner course"),
         (["course", "PROFILE=full", "LESSON=01"], "-m lessons_lib.runner course --profile full --lesson 01"),
         (["refresh", "LESSON=01"], "-m lessons_lib.runner refresh --lesson 01"),
+        (["colab", "LESSON=00"], "-m tests.colab --lesson 00"),
         (["bench", "ARGS=cifar10-load"], "-m tests.bench cifar10-load"),
         (["lint"], "-m tests.notebook_rules"),
         (["floors", "ARGS=tests/test_cam.py"], "-m pytest -n 2 --dist loadfile tests/test_cam.py"),
@@ -555,10 +557,10 @@ def test_the_bare_debian_says_what_it_needs():
 class Server:
     """JupyterLab as make lab starts it: as root, without a browser or a home, on a port that is taken."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *arguments: str) -> None:
         self.taken = socket.create_server(("127.0.0.1", 0))
         self.port = self.taken.getsockname()[1]
-        command = recipe("lab", f"ARGS=--no-browser --port={self.port}")
+        command = recipe("lab", f"ARGS=--no-browser --port={self.port}", *arguments)
         kept = {name: value for name, value in os.environ.items() if not re.match("JUPYTER|IPYTHON", name)}
         self.log = home / "log"
         with self.log.open("w") as log:
@@ -627,6 +629,8 @@ def test_make_lab_serves_lesson_00_and_asks_for_the_token(tmp_path: Path):
         status, text = server.get(server.path, server.token)
         assert status == 200
         assert "JupyterLab" in text
+        assert '"disabledExtensions": ["@jupyter/nbgrader"]' in text  # which is for teachers
+        assert server.get("/formgrader", server.token)[0] == 404
     finally:
         server.stop()
 

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import tomllib
+import urllib.parse
 from collections.abc import Iterator
 from importlib.metadata import packages_distributions
 
@@ -107,6 +108,22 @@ def test_binder_has_the_same_environment():
     # repo2docker looks into binder/ alone if there is one, and a link would not survive on Windows
     copy = REPOSITORY / "binder" / "environment.yml"
     assert copy.read_text(encoding="utf-8") == (REPOSITORY / "environment.yml").read_text(encoding="utf-8")
+
+
+def test_repo2docker_accepts_the_binder_folder():
+    """It writes the image's Dockerfile, which takes no engine; nothing is built."""
+    command = [sys.executable, "-m", "repo2docker", "--no-build", "--debug", "."]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    dockerfile = done.stdout + done.stderr
+    python = next(iter(conda()[0]["python"].specifier)).version
+    assert f"environment.py-{python}" in urllib.parse.unquote(dockerfile.replace("-2", "%2"))
+    for line in (
+        'env update -p ${NB_PYTHON_PREFIX} --file "binder/environment.yml"',
+        "RUN ./binder/postBuild",
+        'ENV R2D_ENTRYPOINT="${REPO_DIR}/binder/start"',
+    ):
+        assert line in dockerfile
 
 
 def test_binder_opens_the_first_lesson():

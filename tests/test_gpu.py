@@ -26,7 +26,6 @@ ASKS_NO_WEIGHTS = {
     networks.head_name,
     networks.noise,
     transfer.layers_up_to,
-    transfer.learnable,
     gpu.cam.find_head,
 }
 

@@ -24,6 +24,7 @@ from lessons_lib.runner import clean, find_lessons, refresh, talk_through_files
 from tests import notebook_rules
 
 SANITIZE = REPOSITORY / "tests" / "sanitize.cfg"
+BEFORE_STEPS = "## What you will learn\n\n## What you need\n\n```\n# no heading\n```"
 FOLDED = {"tags": ["solution"], "jupyter": {"source_hidden": True}}
 
 
@@ -54,9 +55,11 @@ def lesson() -> NotebookNode:
     """A small lesson that keeps every rule."""
     notebook = v4.new_notebook(
         cells=[
-            v4.new_markdown_cell("# 03 · A lesson\n\nA promise. See [the next one](04_next.ipynb#top)."),
-            v4.new_markdown_cell("## What you will learn\n\n## What you need\n\n```\n# no heading\n```"),
+            v4.new_markdown_cell(
+                f"# 03 · A lesson\n\nSee [the next one](04_next.ipynb#top).\n\n{BEFORE_STEPS}"
+            ),
             code("PROFILE = None", tags=["parameters"]),
+            code(notebook_rules.INSTALL, tags=["nbval-skip"], jupyter={"source_hidden": True}),
             v4.new_markdown_cell("## 1 · Look"),
             code(
                 "look()",
@@ -102,7 +105,7 @@ def test_a_good_lesson_breaks_no_rule(folder: Path):
 
 def test_the_map_of_the_course_needs_no_exercises(folder: Path):
     notebook = lesson()
-    notebook.cells[0].source = "# 00 · Start here"
+    notebook.cells[0].source = f"# 00 · Start here\n\n{BEFORE_STEPS}"
     del notebook.cells[7:9]
     assert broken_rules(notebook, folder, "00_start_here.ipynb") == {}
     assert set(broken_rules(notebook, folder)) == {"headings", "folded-solutions"}
@@ -143,12 +146,20 @@ BREACHES = {
     "tag on prose": (retag(4, "hidden"), "known-tags", 4),
     "skipped without a reason": (retag(5, "nbval-skip"), "known-tags", 5),
     "comment for nbval": (resource(5, "# NBVAL_IGNORE_OUTPUT\nlook()"), "known-tags", 5),
-    "no parameters": (retag(3), "parameters", 3),
-    "no profile": (resource(3, "PROFILED = 1\nprint(PROFILED == 2)"), "parameters", 3),
+    "no parameters": (retag(2), "parameters", 2),
+    "no profile": (resource(2, "PROFILED = 1\nprint(PROFILED == 2)"), "parameters", 2),
     "parameters twice": (retag(5, "parameters"), "parameters", 5),
+    "installs nothing": (lambda notebook: notebook.cells.pop(2), "installs-what-is-missing", 4),
+    "installs more": (resource(3, f"{notebook_rules.INSTALL} jupyterlab"), "installs-what-is-missing", 3),
+    "compares what it installs": (retag(3), "installs-what-is-missing", 3),
+    "shows what it installs": (
+        lambda notebook: notebook.cells[2].metadata.pop("jupyter"),
+        "installs-what-is-missing",
+        3,
+    ),
     "traceback": (show(5, ERROR), "no-errors", 5),
     "stderr": (show(5, STDERR), "no-errors", 5),
-    "wrong number": (resource(1, "# 04 · A lesson"), "headings", 1),
+    "wrong number": (resource(1, f"# 04 · A lesson\n\n{BEFORE_STEPS}"), "headings", 1),
     "title not first": (lambda notebook: notebook.cells.insert(0, v4.new_markdown_cell("Hi")), "headings", 1),
     "missing section": (resource(10, "## Recap"), "headings", None),
     "sections swapped": (resource(10, "## References\n\n## Recap"), "headings", None),
@@ -273,6 +284,19 @@ def sanitized(text: str) -> str:
     for pattern, replacement in get_sanitize_patterns(SANITIZE.read_text(encoding="utf-8")):
         text = re.sub(pattern, replacement, text)
     return text
+
+
+def test_the_map_gives_each_lesson_the_minutes_it_says():
+    first, *others = find_lessons()
+    texts = {path.name: path.read_text(encoding="utf-8") for path in others}
+    said = {name: re.search(r"About (an hour|\d+ minutes)", text)[1] for name, text in texts.items()}
+    minutes = {name: "60" if words == "an hour" else words.split()[0] for name, words in said.items()}
+    on_map = dict(
+        re.findall(
+            r"\| \[[^]]*\]\((\S+ipynb)\)[^|]*\|[^|]*\|[^|]*\| (\d+) \|", first.read_text(encoding="utf-8")
+        )
+    )
+    assert on_map == minutes
 
 
 @pytest.mark.parametrize(

@@ -246,6 +246,8 @@ def test_a_crop_at_the_border_is_grey_where_there_is_no_picture(layers):
     assert patch.shape == (3, 8, 8)
     assert torch.equal(patch[:, 3:, :5], image[:, :5, -5:])
     assert (patch[:, :3] == GREY).all() and (patch[:, :, 5:] == GREY).all()
+    white = crop(image, layers["block2"], 0, 15, fill=255)
+    assert torch.equal(white == 255, patch == GREY) and torch.equal(white[:, 3:, :5], patch[:, 3:, :5])
 
 
 def test_a_field_larger_than_the_picture_greys_what_it_does_not_reach():

@@ -61,9 +61,9 @@ def test_mean_maps_average_over_channels():
         for j, state in enumerate(rows):
             for column, layer in enumerate(("block1", "block2"), start=1):
                 expected = rows[state][layer][i].mean(0)
-                assert np.allclose(axes[2 * i + j, column].images[0].get_array(), expected)
+                assert np.allclose(axes[3 * j + i, column].images[0].get_array(), expected)
     assert axes[0, 1].get_title() == "block1\n8×8"
-    assert [axis.get_ylabel() for axis in axes[:2, 0]] == ["untrained", "trained"]
+    assert [axis.get_ylabel() for axis in axes[2:4, 0]] == ["untrained", "trained"]
     drawn(figure)
 
 

@@ -57,7 +57,8 @@ def test_filter_rows_hold_each_filter_in_its_place():
     assert len(figure.axes) == len(groups)
     widths = set()
     for axis, (title, filters) in zip(figure.axes, groups.items(), strict=True):
-        assert axis.get_title("left") == f"{title}  (black and full colour: ±{filters.abs().max():.2f})"
+        ends = "black and white" if title == "planes" else "black and full colour"
+        assert axis.get_title("left") == f"{title}  ({ends}: ±{filters.abs().max():.2f})"
         for i, (image, tile) in enumerate(zip(axis.images, as_colours(filters), strict=True)):
             assert np.allclose(image.get_array(), tile.permute(1, 2, 0))
             left, right, bottom, top = image.get_extent()

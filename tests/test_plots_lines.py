@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("no_open_figures")
 
 COUNT = 12  # more than any list of markers is long
 NAMES = [f"line {i}" for i in range(COUNT)]
-SHARES, SEEDS = {"a": 0.1, "b": 0.2}, {"a": (0.1, 0.2), "b": (0.3, 0.5)}
+SHARES, BY_COUNT = {"a": 0.1, "b": 0.2}, {1: (0.1, 0.2), 2: (0.3, 0.5)}
 BY_EPOCH = {name: {1: 0.5, 2: 0.75} for name in NAMES}
 CURVE = Curve(torch.linspace(0, 1, 3, dtype=torch.float64), torch.rand(2, 3))
 ROBUST = Invariance((0.0, 1.0), {PIXELS: torch.rand(2, 2)}, {PIXELS: 1.0}, torch.rand(2, 2))
@@ -30,10 +30,9 @@ FIGURES = {
     "settling": lambda: deconvnet.settling(BY_EPOCH),
     "spectra": lambda: class_visualization.spectra(dict.fromkeys(NAMES, NOISE), NOISE),
     "training_curves": lambda: invariance.training_curves({"shift": dict.fromkeys(NAMES, ROBUST)}),
-    "layer_profiles": lambda: transfer.layer_profiles(
-        {"digits": dict.fromkeys(NAMES, SEEDS)}, {"digits": 0.1}
+    "curves of transfer": lambda: transfer.curves(
+        {"digits": dict.fromkeys(NAMES, BY_COUNT)}, {"digits": 0.1}
     ),
-    "forgetting": lambda: transfer.forgetting(BY_EPOCH, BY_EPOCH),
     "curves of evaluation": lambda: evaluation.curves({"deletion": dict.fromkeys(NAMES, CURVE)}),
     "randomisation": lambda: evaluation.randomisation(dict.fromkeys(NAMES, CHECK)),
 }

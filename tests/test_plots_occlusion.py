@@ -94,7 +94,14 @@ def test_zeiler_fergus(swept):
     axes = [axis for axis in figure.axes if axis.images]
     assert np.array_equal(shown(axes[1]), swept.activations[0])
     assert "layer4, channel 7" in axes[1].get_title()
-    assert axes[1].images[0].get_clim() == (swept.activations.min(), swept.activations.max())
+    assert axes[1].images[0].get_clim() == pytest.approx((float(swept.activations.min()), 11)), (
+        "11 without a patch"
+    )
+    (bar,) = [axis for axis in figure.axes if axis.get_ylabel().startswith("total activation")]
+    assert "line: without a patch" in bar.get_ylabel()
+    assert [line.get_ydata()[0] for line in bar.lines[-2:]] == pytest.approx([11, 11])
+    (frame,) = axes[0].patches
+    assert (frame.get_width(), frame.get_height()) == (6, 6)
     assert np.array_equal(shown(axes[2]), swept.probabilities[0])
     assert [t.get_text() for t in axes[3].get_legend().get_texts()] == [
         "class 0",
@@ -135,11 +142,30 @@ def test_heat_maps_share_one_scale(swept):
     assert len({image.get_clim() for image in images}) == 1
     assert np.array_equal(images[1].get_array(), low.probabilities[0])
     assert grid[0, 1].get_title() == "6\nanswer stays at 98 of 120"
+    assert "line: without a patch" in figure.axes[6].get_ylabel()
     assert np.array_equal(shown(grid[1, 0]), 255 - IMAGE.permute(1, 2, 0))
     assert [axis.patches[0].get_width() for axis in grid[:, 0]] == [6, 8]
     drawn(figure)
     with pytest.raises(ValueError, match="one picture for each row"):
         heat_maps([IMAGE], {"zero": {"6": swept}, "blur": {"6": swept}})
+
+
+def test_heat_maps_say_what_was_there_without_a_patch_where_it_differs(swept):
+    clean = torch.tensor([0.2, 0.8, *[0.0] * 10])
+    figure = heat_maps(
+        [IMAGE] * 2, {"one": {"6": swept}, "two": {"6": replace(swept, clean_probabilities=clean)}}
+    )
+    titles = [axis.get_title() for axis in figure.axes[1:4:2]]
+    assert titles[0] == "6\nwithout a patch 0.60\nanswer stays at 98 of 120"
+    assert titles[1].startswith("without a patch 0.20\n")
+    assert figure.axes[4].get_ylabel() == "probability"
+    drawn(figure)
+
+
+def test_the_colours_reach_what_was_there_without_a_patch(swept):
+    low = replace(swept, probabilities=swept.probabilities / 10)
+    heat = sensitivity(IMAGE, low, "class 0").axes[1]
+    assert heat.images[0].get_clim()[1] == pytest.approx(0.6)
 
 
 def test_strips_mark_the_median():

@@ -8,6 +8,7 @@ import sys
 import textwrap
 import time
 from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
+from functools import partial
 
 import psutil
 import pytest
@@ -15,7 +16,6 @@ import torch
 
 from lessons_lib import processes
 from lessons_lib.data.pictures import Pictures
-from lessons_lib.methods.transfer import learning_curves
 from lessons_lib.models.small_cnn import SmallCNN
 from lessons_lib.processes import run_all
 from lessons_lib.training import Settings, fit
@@ -105,26 +105,24 @@ def test_runs_stay_here_where_a_forked_process_cannot_differentiate():
         assert done.stdout.split() == ["False", "True"]
 
 
-def test_learning_curves_are_the_same_side_by_side(one_thread, monkeypatch):
+def test_trainings_are_the_same_side_by_side(one_thread, monkeypatch):
     monkeypatch.setattr(processes, "_differentiate", DIFFERENTIATE)
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (24, 3, 32, 32), generator=generator, dtype=torch.uint8)
     pool = Pictures(images, torch.arange(24) % 2, ("a", "b"), "made in the test")
 
-    def trained(index, seed):
+    def trained(count, seed):
         """A number in which every step of a training shows."""
         with torch.random.fork_rng([]):
             torch.manual_seed(seed)
             model = SmallCNN(2)
-        fit(model, pool.subset(index), None, Settings(2, 4, seed=seed), progress=False)
+        fit(model, pool.subset(slice(count)), None, Settings(2, 4, seed=seed), progress=False)
         return model.classifier.weight.sum().item()
 
-    after_one_another, side_by_side = (
-        learning_curves({"a": trained}, pool.labels, (4, 8), (0, 1), processes=n, progress=False)["a"]
-        for n in (1, 2)
-    )
+    runs = [partial(trained, count, seed) for count in (8, 16) for seed in (0, 1)]
+    after_one_another, side_by_side = (run_all(runs, processes=n, progress=False) for n in (1, 2))
     assert after_one_another == side_by_side
-    assert len({*after_one_another[4], *after_one_another[8]}) == 4
+    assert len({*after_one_another}) == 4
 
 
 @on_linux

@@ -8,7 +8,14 @@ import pytest
 import torch
 from scipy import stats
 
-from lessons_lib.statistics import Interval, bootstrap_interval, difference_of_means, mantel_test, t_interval
+from lessons_lib.statistics import (
+    Interval,
+    bootstrap_interval,
+    difference_of_means,
+    mantel_test,
+    share_interval,
+    t_interval,
+)
 
 
 def noise(*shape, seed=0, dtype=torch.float32):
@@ -156,3 +163,19 @@ def test_mantel_test_p_value_is_the_share_of_all_orders():
 def test_mantel_test_refuses_bad_tables(a, b, text):
     with pytest.raises(ValueError, match=text):
         mantel_test(a, b)
+
+
+@pytest.mark.parametrize(("right", "of"), [(0, 1), (3, 3), (126, 153), (499, 1000)])
+def test_the_interval_of_a_share_is_wilsons(right, of):
+    found = share_interval(right, of)
+    expected = stats.binomtest(right, of).proportion_ci(method="wilson")
+    assert (found.mean, found.low, found.high) == pytest.approx(
+        (right / of, expected.low, expected.high), abs=1e-12
+    )
+    assert share_interval(right, of, confidence=0.99).high >= found.high
+
+
+def test_shares_that_there_are_not():
+    for right, of in ((1, 0), (-1, 5), (6, 5)):
+        with pytest.raises(ValueError, match="at least 1"):
+            share_interval(right, of)

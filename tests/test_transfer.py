@@ -1,13 +1,11 @@
-"""Frozen layers stay, probes equal scikit-learn's by hand, and verdicts follow from the numbers."""
+"""Frozen layers stay, probes equal scikit-learn's by hand, and decisions follow from the numbers."""
 
 import math
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import linalg
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -17,36 +15,22 @@ from torch import nn
 from lessons_lib.data import hymenoptera
 from lessons_lib.data.pictures import Pictures, to_input
 from lessons_lib.methods.transfer import (
-    ADVICE,
-    EARLY,
-    LATE,
-    SCRATCH,
-    STRATEGIES,
-    TUNED,
     Probe,
-    Probing,
-    Training,
     Transfer,
     decide,
-    discriminative,
-    frechet,
     head_from_classes,
     head_from_probe,
-    judge,
     layers_up_to,
-    learnable,
-    learning_curves,
     mapped,
     per_class,
     slower_body,
     sources,
-    strategies,
     transfer,
     with_old_head,
 )
 from lessons_lib.models.small_cnn import BLOCKS, SmallCNN
 from lessons_lib.networks import evaluating, features, head_name, predict
-from lessons_lib.training import Run, Settings, fit
+from lessons_lib.training import Settings, fit
 
 INPUTS = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
@@ -72,6 +56,11 @@ def weights(module):
 
 def changed(before, after):
     return {name for name in before if not torch.equal(before[name], after[name])}
+
+
+def learnable(module):
+    """How many numbers can learn."""
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)
 
 
 # ---------------------------------------------------------------- freezing
@@ -189,9 +178,6 @@ def test_a_layer_with_weights_and_a_layer_inside_is_frozen_too():
     assert layers_up_to(model, "1", INPUTS) == ("0", "1.act", "1")
     tuned = transfer(model, 2, INPUTS, freeze="1")
     assert learnable(tuned) == 2 * (4 * 32 * 32 + 1)
-    first, last = discriminative(transfer(model, 2), ["1"], INPUTS, lowest=1e-3, highest=1e-2)
-    assert [tuple(p.shape) for p in first["params"]] == [(4, 3, 1, 1), (4,), (4,), (4,)]
-    assert len(last["params"]) == 2
 
 
 def test_layers_up_to_leaves_no_trace(model):
@@ -217,27 +203,6 @@ def test_wrong_transfers(model):
     for head, frozen in (("classifier", ["nowhere"]), ("nowhere", [])):
         with pytest.raises(ValueError, match="no layer 'nowhere'"):
             Transfer(model, head, frozen)
-
-
-def test_rates_rise_by_equal_factors_and_each_parameter_has_one(model):
-    tuned = transfer(model, 3, INPUTS, freeze="block1")
-    groups = discriminative(tuned, ["block2", "block3", "block5"], INPUTS, lowest=1e-4, highest=1e-1)
-    assert [group["lr"] for group in groups] == pytest.approx([1e-4, 1e-3, 1e-2, 1e-1])
-    ids = [id(p) for group in groups for p in group["params"]]
-    assert len(ids) == len(set(ids))
-    assert set(ids) == {id(p) for p in tuned.parameters() if p.requires_grad}
-    assert any(p is tuned.network.block2.conv.weight for p in groups[0]["params"])
-    assert any(p is tuned.network.classifier.weight for p in groups[-1]["params"])
-    frozen = discriminative(tuned, ["block1", "block3"], INPUTS, lowest=1e-4, highest=1e-2)
-    assert [group["lr"] for group in frozen] == pytest.approx([1e-3, 1e-2]), "the first group learns nothing"
-    for arguments, text in (
-        ({"ends": ["block3", "block2"]}, "in their order"),
-        ({"ends": []}, "at least one layer"),
-        ({"ends": ["block2"], "lowest": 1.0}, "rise"),
-        ({"ends": ["block2"], "lowest": 0}, "above 0"),
-    ):
-        with pytest.raises(ValueError, match=text):
-            discriminative(tuned, **({"inputs": INPUTS, "lowest": 1e-3, "highest": 1e-2} | arguments))
 
 
 def test_slower_body(model):
@@ -341,28 +306,6 @@ def test_wrong_probes():
         Probe().fit(features * math.nan, labels)
 
 
-def test_frechet_distance_closed_forms_and_by_hand():
-    generator = torch.Generator().manual_seed(0)
-    a = torch.randn(50, 3, generator=generator, dtype=torch.float64)
-    assert frechet(a, a) == pytest.approx(0, abs=1e-7)
-    shift = torch.tensor([3.0, 0.0, 4.0])
-    assert frechet(a, a + shift) == pytest.approx(25)
-    variance = a.T.cov().trace().item()
-    assert frechet(a, 3 * a - 2 * a.mean(0)) == pytest.approx(4 * variance)
-    b = (
-        torch.randn(40, 3, generator=generator, dtype=torch.float64)
-        @ torch.rand(3, 3, generator=generator).double()
-    )
-    first, second = np.cov(a.numpy().T), np.cov(b.numpy().T)
-    root = linalg.sqrtm(first @ second).real
-    expected = ((a.mean(0) - b.mean(0)) ** 2).sum().item() + np.trace(first + second - 2 * root)
-    assert frechet(a, b) == pytest.approx(expected)
-    assert frechet(a[:, :1], a[:, :1] + 1) == pytest.approx(1)
-    for first, second in ((a[:1], a), (a, a[:, :2]), (a * math.nan, a)):
-        with pytest.raises(ValueError, match="features"):
-            frechet(first, second)
-
-
 # ---------------------------------------------------------------- strategies
 
 
@@ -382,144 +325,39 @@ def test_too_few_pictures_of_a_class():
         per_class(torch.tensor([0, 1]), 0, 0)
 
 
-def test_strategies_score_what_they_say(model):
-    pool, test = colours(30), colours(12, seed=1)
-    rows = [features(model, p.images, ["block1"], pool=2)["block1"] for p in (pool, test)]
-    index = per_class(pool.labels, 4, 0)
-    probing = Probing(rows[0], pool.labels, rows[1], test.labels, "softmax")
-    expected = Probe("softmax").fit(rows[0][index], pool.labels[index]).accuracy(rows[1], test.labels)
-    assert probing(index, 0) == expected
-
-    asked = []
-
-    def settings(count, seed):
-        asked.append((count, seed))
-        return Settings(epochs=3, batch_size=4, learning_rate=0.01, flip=False, translate=0, seed=seed)
-
-    def build(pictures, seed):
-        assert torch.equal(pictures.images, pool.images[index])
-        torch.manual_seed(seed)
-        return SmallCNN(3)
-
-    training = Training(build, settings, pool, test)
-    assert training(index, 2) == training(index, 2) > 0.9
-    assert asked[0] == (12, 2)
-
-
-def test_training_uses_the_learning_rates_of_its_groups(model):
-    pool, made = colours(12), []
-
-    def build(pictures, seed):
-        made.append(transfer(model, 3, seed=seed))
-        return made[-1]
-
-    def only_head(tuned):
-        return [{"params": list(tuned.network.classifier.parameters()), "lr": 1e-2}]
-
-    training = Training(build, lambda n, s: Settings(epochs=1, batch_size=4), pool, pool, groups=only_head)
-    training(torch.arange(12), 0)
-    moved = changed(weights(transfer(model, 3).network), made[0].network.state_dict())
-    assert moved == {"classifier.weight", "classifier.bias"}
-
-
-def test_learning_curves_ask_each_strategy_for_the_same_pictures():
-    labels = torch.arange(20) % 2
-    seen = {}
-
-    def strategy(name):
-        def score(index, seed):
-            seen[name, len(index), seed] = index
-            return len(index) / 100 + seed / 1000
-
-        return score
-
-    found = learning_curves(
-        {"a": strategy("a"), "b": strategy("b")}, labels, sizes=(1, 5), seeds=(0, 1, 2), progress=False
-    )
-    assert found["a"][1] == pytest.approx((0.02, 0.021, 0.022))
-    assert found["a"][5] == pytest.approx((0.1, 0.101, 0.102))
-    assert found["b"] == found["a"]
-    for size in (2, 10):
-        for seed in range(3):
-            assert torch.equal(seen["a", size, seed], seen["b", size, seed])
-    assert not torch.equal(seen["a", 10, 0], seen["a", 10, 1])
-    for arguments in (
-        ({}, (1,), (0, 1)),
-        ({"a": strategy("a")}, (), (0, 1)),
-        ({"a": strategy("a")}, (1,), (0, 0)),
-    ):
-        with pytest.raises(ValueError, match="two different seeds"):
-            learning_curves(arguments[0], labels, arguments[1], arguments[2])
-
-
-def test_an_interrupted_training_is_no_measurement(model, monkeypatch):
-    monkeypatch.setattr(strategies, "fit", lambda *_, **__: Run(interrupted=True))
-    training = Training(lambda n, s: model, lambda n, s: Settings(epochs=1), colours(12), colours(12))
-    with pytest.raises(KeyboardInterrupt):
-        training(torch.arange(12), 0)
-
-
-def test_verdicts():
-    scores = {"a": (0.90, 0.91, 0.92), "b": (0.80, 0.81, 0.83), "c": (0.1, 0.2, 0.3)}
-    held = judge(scores, "a")
-    assert (held.outcome, held.rival) == ("held", "b")
-    assert str(held).startswith("The advice held: a beat b by 9.7 points [+")
-    lost = judge(scores, "b")
-    assert (lost.outcome, lost.rival) == ("did not hold", "a")
-    assert str(lost) == str(held).replace("held", "did not hold")  # the same race, told the same way round
-    open_case = judge({"a": (0.5, 0.7, 0.6), "b": (0.6, 0.5, 0.65)}, "a")
-    assert open_case.outcome == "undecided"
-    assert "1.7 points ahead of b, but the interval includes 0" in str(open_case)
-    behind = str(judge({"a": (0.5, 0.7, 0.6), "b": (0.6, 0.5, 0.75)}, "a"))
-    ahead = str(judge({"a": (0.5, 0.7, 0.6), "b": (0.6, 0.5, 0.75)}, "b"))
-    assert behind == ahead.replace("b was", "a was").replace("ahead of a", "behind b")
-    for wrong, advised in ((scores, "d"), ({"a": (1, 2)}, "a")):
-        with pytest.raises(ValueError, match="at least two strategies"):
-            judge(wrong, advised)
-    with pytest.raises(ValueError, match="same seeds"):
-        judge({"a": (1, 2), "b": (1, 2, 3)}, "a")
-
-
-def test_the_paired_interval_sees_what_single_ones_do_not():
-    """A strategy ahead by the same amount for every seed wins, however much the seeds differ."""
-    assert judge({"a": (0.3, 0.6, 0.9), "b": (0.29, 0.589, 0.891)}, "a").outcome == "held"
-
-
 SCORES = {
-    "similar": {
-        name: {5: (0.5 + i / 10,) * 2, 60: (0.9 - i / 10, 0.901 - i / 10)}
-        for i, name in enumerate(STRATEGIES)
+    "photographs": {
+        name: {5: (0.5 + i / 10,) * 2, 60: (0.9 - i / 10, 0.901 - i / 10)} for i, name in enumerate("abcd")
     },
-    "different": {name: {5: (0.5, 0.6, 0.7), 60: (0.6, 0.5, 0.7)} for name in STRATEGIES},
+    "digits": {name: {5: (0.5, 0.6, 0.7), 60: (0.6, 0.5, 0.7)} for name in "abcd"},
 }
 
 
 def test_decisions_follow_the_nearest_measurement():
-    few = decide(SCORES, 3, "similar", small=20)
-    assert (few.measured_at, few.advised, few.ties) == (5, LATE, (SCRATCH,))
-    assert list(few.accuracies) == list(reversed(STRATEGIES))
-    many = decide(SCORES, 1000, "similar", small=20)
-    assert (many.measured_at, many.advised, many.ties) == (60, TUNED, (LATE,))
-    assert decide(SCORES, 17, "similar", small=20).measured_at == 5, "17 is nearer to 5 than to 60 by ratio"
-    assert decide(SCORES, 18, "similar", small=20).measured_at == 60
-    assert decide(SCORES, 18, "similar", small=20).advised == LATE
-    assert str(many).startswith(
-        f"1000 pictures a class of a similar target: {LATE}. Measured at 60 a class: 0.90"
-    )
-    even = decide(SCORES, 5, "different", small=20)
-    assert even.advised == EARLY
-    assert set(even.ties) == set(STRATEGIES)
-    assert "no clear difference to" in str(even)
-    assert set(ADVICE.values()) <= set(STRATEGIES)
+    few = decide(SCORES, 3, "photographs")
+    assert (few.measured_at, few.ties, [*few.accuracies]) == (5, ("d",), [*"dcba"])
+    many = decide(SCORES, 1000, "photographs")
+    assert (many.measured_at, many.ties, [*many.accuracies]) == (60, ("a",), [*"abcd"])
+    assert decide(SCORES, 17, "photographs").measured_at == 5, "17 is nearer to 5 than to 60 by ratio"
+    assert decide(SCORES, 18, "photographs").measured_at == 60
+    assert str(many).startswith("photographs, 60 pictures a class: a 0.90 [")
+    even = decide(SCORES, 5, "digits")
+    assert set(even.ties) == set("abcd")
+    assert "undecided against b and c and d" in str(even)
+
+
+def test_the_paired_interval_sees_what_single_ones_do_not():
+    """A strategy ahead by the same amount for every seed wins, however much the seeds differ."""
+    assert decide({"x": {"a": {1: (0.3, 0.6, 0.9)}, "b": {1: (0.29, 0.589, 0.891)}}}, 1, "x").ties == ("a",)
 
 
 def test_decisions_that_cannot_be_made():
     with pytest.raises(ValueError, match="at least 1 picture"):
-        decide(SCORES, 0, "similar", small=20)
-    with pytest.raises(ValueError, match="there are: similar, different"):
-        decide(SCORES, 5, "odd", small=20)
+        decide(SCORES, 0, "digits")
+    with pytest.raises(ValueError, match="there are: photographs, digits"):
+        decide(SCORES, 5, "odd")
     with pytest.raises(ValueError, match="different sizes"):
-        decide({"similar": {"a": {1: (0, 1)}, "b": {2: (0, 1)}}}, 5, "similar", small=20)
+        decide({"digits": {"a": {1: (0, 1)}, "b": {2: (0, 1)}}}, 5, "digits")
 
 
 def test_mapped_answers_add_up_the_probabilities():
@@ -553,20 +391,15 @@ def test_imagenet_answers_for_real_ants_and_bees(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", [sources.SMALL_CNN, sources.RESNET18, "efficientnet_lite0"])
-def test_a_source_can_be_probed_and_started_anew(name, capsys):
+def test_a_source_can_be_probed(name, capsys):
     source = sources.load(name, size=64)
     pictures = colours(3)
     inputs = source.transform(pictures.images)
     rows = features(source.model, pictures.images, source.layers, pool=2, transform=source.transform)
     assert list(rows) == list(source.layers)
-    assert source.middle in source.layers[1:-1]
     order = layers_up_to(source.model, head_name(source.model), inputs)
     places = [max(i for i, leaf in enumerate(order) if leaf.startswith(layer)) for layer in source.layers]
     assert places == sorted(places), "layers are named in the order they run"
-    fresh, again = source.fresh(3, 5), source.fresh(3, 5)
-    assert not changed(weights(fresh), again.state_dict())
-    assert changed(weights(fresh), source.fresh(3, 6).state_dict())
-    assert fresh(inputs).shape == (3, 3)
 
 
 def test_sources_that_there_are_not():

@@ -52,6 +52,11 @@ def test_panel_draws_what_its_controls_say(model, images):
     assert file_of(box) == expected(model, images["dog"], 0, 31, 0, "blur")
 
 
+def test_panel_begins_with_the_patch_it_is_given(model, images):
+    box = occlusion_panel(model, images, CLASSES, size=9, baseline="blur")
+    assert file_of(box) == expected(model, images["cat"], 16, 16, 9, "blur")
+
+
 def test_panel_needs_pictures_of_one_size(model, images):
     for wrong in ({}, images | {"small": torch.zeros(3, 8, 8)}):
         with pytest.raises(ValueError, match="one size"):

@@ -1,4 +1,4 @@
-"""Critters: cartoon animal faces over real photographs, drawn in memory, with a mask for every part.
+"""Critters: cartoon animal faces over real photographs, drawn in memory, with masks for head, ears, nose and eyes.
 
 How they are drawn, :mod:`lessons_lib.drawing` knows.
 """

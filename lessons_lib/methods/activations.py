@@ -37,7 +37,8 @@ def spread(maps: Tensor) -> Tensor:
     """How far from its own centre a feature map's activation lies: its squared standard distance.
 
     ``Σ a·|x − c|² / Σ a``, with c the centre ``Σ a·x / Σ a``, over what that is for a map that is equally active
-    everywhere. Fewer active positions have a smaller spread wherever they are, so compare with :func:`shuffled`.
+    everywhere. Fewer active positions have a smaller spread on average, even at random places, so compare with
+    :func:`shuffled`.
 
     Args:
         maps: feature maps after a ReLU, none negative, shape (N, C, H, W), at least two positions each.

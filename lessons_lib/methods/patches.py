@@ -164,18 +164,19 @@ def _better(best: _Best | None, new: _Contenders, k: int, done: int) -> _Best:
     return _Best(values[kept].view(shape), picture[kept].view(shape), position[kept].view(shape))
 
 
-def crop(image: Tensor, field: ReceptiveField, row: int, column: int) -> Tensor:
+def crop(image: Tensor, field: ReceptiveField, row: int, column: int, *, fill: int = GREY) -> Tensor:
     """What the unit at ``row``, ``column`` sees of a picture.
 
     The crop has the size of the field (or the picture's, where the field is larger), so that crops of one layer
     fit beside each other. Pixels that the unit cannot see, since they lie outside the picture or (where the
-    field is larger) outside the field, are grey.
+    field is larger) outside the field, are grey, or what ``fill`` says.
 
     Args:
         image: uint8, shape (3, H, W).
         field: the layer's field, of :func:`lessons_lib.methods.receptive_field.receptive_fields`.
         row: row of the feature map.
         column: column of the feature map.
+        fill: 0–255, of the pixels that the unit cannot see.
 
     Returns:
         uint8, shape (3, h, w).
@@ -194,7 +195,7 @@ def crop(image: Tensor, field: ReceptiveField, row: int, column: int) -> Tensor:
     height, width = (min(a, b) for a, b in zip(field.size, field.picture, strict=True))
     top = window.top if field.size[0] <= field.picture[0] else 0
     left = window.left if field.size[1] <= field.picture[1] else 0
-    patch = torch.full((3, height, width), GREY, dtype=torch.uint8, device=image.device)
+    patch = torch.full((3, height, width), fill, dtype=torch.uint8, device=image.device)
     patch[:, box.top - top : box.bottom - top, box.left - left : box.right - left] = image[
         :, box.top : box.bottom, box.left : box.right
     ]

@@ -55,7 +55,7 @@ def restore(model: Model, name: str, epoch: int | None = None) -> Model:
     try:
         weights = load_file(path)
     except SafetensorError as error:
-        raise ValueError(f"{path} is damaged ({error}); get it again with: git checkout -- {path}") from error
+        raise ValueError(f"{path} is damaged ({error}); get it again by `git checkout` or pip") from error
     try:
         model.load_state_dict(weights)  # copying into float32 parameters converts the float16 weights
     except RuntimeError as error:

@@ -69,7 +69,7 @@ def one_filter(image: Tensor, weight: Tensor, summed: Tensor, activation: Tensor
 
 
 def mean_maps(images: Tensor, rows: Mapping[str, Mapping[str, Tensor]]) -> Figure:
-    """The mean feature map of each layer for a few pictures, one group of rows for each state of the network.
+    """The mean feature map of each layer for a few pictures, state after state of the network.
 
     Args:
         images: uint8, shape (N, 3, H, W).
@@ -89,9 +89,9 @@ def mean_maps(images: Tensor, rows: Mapping[str, Mapping[str, Tensor]]) -> Figur
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_visible(False)
-    for i in range(count):
-        for j, state in enumerate(states):
-            line = axes[i * len(states) + j]
+    for j, state in enumerate(states):
+        for i in range(count):
+            line = axes[j * count + i]
             line[0].imshow(as_image(images[i]))
             line[0].set_ylabel(state, fontsize=9)
             for axis, layer in zip(line[1:], layers, strict=True):

@@ -84,7 +84,8 @@ def filter_rows(
         axis.set(xlim=(0, columns * (1 + _GAP) - _GAP), ylim=(count * (1 + _GAP) - _GAP, 0))
         axis.axis("off")
         peak = filters.abs().max().item()
-        note = f"  (black and full colour: ±{peak:.2f})" if scale == "shared" else ""
+        ends = "black and white" if filters.shape[1] == 1 else "black and full colour"
+        note = f"  ({ends}: ±{peak:.2f})" if scale == "shared" else ""
         axis.set_title(title + note, loc="left", fontsize=10)
     if suptitle:
         figure.suptitle(suptitle)
@@ -194,7 +195,7 @@ def smoothness_by_epoch(panels: Mapping[str, Mapping[str, Mapping[int, Interval]
             xticklabels=ticks,
         )
         axis.legend(fontsize=8)
-    axes[0, 0].set_ylabel("mean autocorrelation at lag one")
+    axes[0, 0].set_ylabel("mean autocorrelation at lag one\n(shaded: 95 % interval)")
     return figure
 
 

@@ -29,6 +29,7 @@ _CLASS_COLOURS = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#0072B
 _OTHERS = "#777777"
 _WRONG = "#D55E00"
 _BAR: dict[str, Any] = {"fraction": 0.046, "pad": 0.03}  # as high as the picture beside it
+_BARE: dict[str, Any] = {"xticks": [], "yticks": [], "frame_on": False}  # axes that hold a picture
 
 
 def sensitivity(image: Tensor, result: OcclusionMap, name: str) -> Figure:
@@ -39,22 +40,22 @@ def sensitivity(image: Tensor, result: OcclusionMap, name: str) -> Figure:
         result: its map; the first target is drawn.
         name: the first target's class.
     """
-    figure, axes = plt.subplots(1, 4, figsize=(11.5, 0.9 + 2.2 * image.shape[1] / image.shape[2]))
-    for axis in axes:
-        axis.axis("off")
+    figure, axes = plt.subplots(
+        1, 4, figsize=(11.5, 0.9 + 2.2 * image.shape[1] / image.shape[2]), subplot_kw=_BARE
+    )
     axes[0].imshow(as_image(image))
     axes[0].add_patch(_patch_at(result, len(result.tops) // 2, len(result.lefts) // 2))
     axes[0].set_title(f"picture and a patch of {result.patch}×{result.patch}")
     drawn = _heat(axes[1], result.probabilities[0], result, PROBABILITY, *_range([result]))
-    clean = result.clean_probabilities[result.targets[0]]
+    (clean,) = _clean([result])
     axes[1].set_title(f"probability of {_short(name)}\nwithout a patch {clean:.2f}")
-    _colour_bar(figure, drawn, axes[1], [result])
+    _colour_bar(figure, drawn, axes[1], [clean])
     wrong = ~result.keeps
     axes[2].imshow(
         wrong.numpy(), cmap=ListedColormap(["0.93", _WRONG]), vmin=0, vmax=1, extent=_extent(result)
     )
     axes[2].set(xlim=axes[1].get_xlim(), ylim=axes[1].get_ylim())
-    axes[2].set_title(f"another answer at\n{int(wrong.sum()):,} of {result.positions:,} positions")
+    axes[2].set_title(f"another answer at\n{int(wrong.sum()):,} of {result.positions:,} places")
     axes[3].imshow(as_image(image))
     veil = np.zeros((*wrong.shape, 4))
     veil[wrong.numpy()] = (*plt.matplotlib.colors.to_rgb(_WRONG), 0.6)
@@ -78,20 +79,21 @@ def zeiler_fergus(image: Tensor, result: OcclusionMap, classes: Sequence[str], l
     """
     if not result.channels:
         raise ValueError('this map has no activations: sweep with layer="…"')
-    figure, grid = plt.subplots(2, 2, figsize=(9.6, 1.6 + 7.2 * image.shape[1] / image.shape[2]))
+    figure, grid = plt.subplots(
+        2, 2, figsize=(9.6, 1.6 + 7.2 * image.shape[1] / image.shape[2]), subplot_kw=_BARE
+    )
     axes = grid.flatten()
-    for axis in axes:
-        axis.axis("off")
     axes[0].imshow(as_image(image))
-    axes[0].set_title("picture", fontsize=10)
-    activations = result.activations[0]
-    low, high = float(activations.min()), float(activations.max())
+    axes[0].add_patch(_patch_at(result, len(result.tops) // 2, len(result.lefts) // 2))
+    axes[0].set_title(f"picture and a patch of {result.patch}×{result.patch}", fontsize=10)
+    activations, clean = result.activations[0], float(result.clean_activations[0])
+    low, high = min(float(activations.min()), clean), max(float(activations.max()), clean)
     drawn = _heat(axes[1], activations, result, ACTIVATION, low, max(high, low + 1e-6))
     axes[1].set_title(f"{layer}, channel {result.channels[0]}", fontsize=10)
-    figure.colorbar(drawn, ax=axes[1], label="total activation", **_BAR)
+    _colour_bar(figure, drawn, axes[1], [clean], "total activation")
     drawn = _heat(axes[2], result.probabilities[0], result, PROBABILITY, *_range([result]))
     axes[2].set_title(f"probability of {_short(classes[result.targets[0]])}", fontsize=10)
-    _colour_bar(figure, drawn, axes[2], [result])
+    _colour_bar(figure, drawn, axes[2], _clean([result]))
     _draw_classes(axes[3], result, classes)
     axes[3].set_title("most probable class", fontsize=10)
     return figure
@@ -105,9 +107,7 @@ def predicted_classes(image: Tensor, result: OcclusionMap, classes: Sequence[str
         result: its map.
         classes: the names of all classes.
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(7.5, 3))
-    for axis in (left, right):
-        axis.axis("off")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(7.5, 3), subplot_kw=_BARE)
     left.imshow(as_image(image))
     left.set_title("picture")
     _draw_classes(right, result, classes)
@@ -117,6 +117,8 @@ def predicted_classes(image: Tensor, result: OcclusionMap, classes: Sequence[str
 
 def heat_maps(images: Sequence[Tensor], rows: Mapping[str, Mapping[str, OcclusionMap]]) -> Figure:
     """Probability maps in a grid with one colour scale, each row beside its picture with the patch framed.
+
+    What the probability is without a patch is marked on the colour bar, or in each title where the maps differ in it.
 
     Args:
         images: the picture of each row, uint8, shape (3, H, W).
@@ -130,13 +132,12 @@ def heat_maps(images: Sequence[Tensor], rows: Mapping[str, Mapping[str, Occlusio
             f"need one picture for each row of maps, at least one, not {len(images)} for {len(rows)}"
         )
     columns = list(next(iter(rows.values())))
-    low, high = _range([result for maps in rows.values() for result in maps.values()])
+    every = [result for maps in rows.values() for result in maps.values()]
+    (low, high), clean = _range(every), _clean(every)
+    differ = len(clean) > 1
     width, height = images[0].shape[2] / images[0].shape[1], 1.95
-    size = (height * width * (1 + len(columns)) + 1, (height + 0.25) * len(rows) + 0.2)
-    figure, axes = plt.subplots(len(rows), 1 + len(columns), figsize=size, squeeze=False)
-    for axis in axes.flat:
-        axis.set(xticks=[], yticks=[])
-        axis.spines[:].set_visible(False)
+    size = (height * width * (1 + len(columns)) + 1, (height + 0.25 + 0.15 * differ) * len(rows) + 0.2)
+    figure, axes = plt.subplots(len(rows), 1 + len(columns), figsize=size, squeeze=False, subplot_kw=_BARE)
     for line, image, (row, maps) in zip(axes, images, rows.items(), strict=True):
         line[0].imshow(as_image(image))
         first = maps[columns[0]]
@@ -147,8 +148,9 @@ def heat_maps(images: Sequence[Tensor], rows: Mapping[str, Mapping[str, Occlusio
             result = maps[column]
             drawn = _heat(axis, result.probabilities[0], result, PROBABILITY, low, high)
             title = f"{column}\n" * (maps is next(iter(rows.values())))
+            title += f"without a patch {_clean([result])[0]:.2f}\n" * differ
             axis.set_title(f"{title}answer stays at {result.kept} of {result.positions}", fontsize=8)
-    _colour_bar(figure, drawn, axes, [result for maps in rows.values() for result in maps.values()])
+    _colour_bar(figure, drawn, axes, clean)
     return figure
 
 
@@ -180,9 +182,7 @@ def segments(image: Tensor, labels: Tensor, drops: Tensor, name: str) -> Figure:
         drops: for each segment, shape (S,).
         name: the class.
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(7.6, 3.2))
-    for axis in (left, right):
-        axis.axis("off")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(7.6, 3.2), subplot_kw=_BARE)
     left.imshow(mark_boundaries(as_image(image), labels.numpy(), color=(1, 1, 0)))
     left.set_title(f"{len(drops)} segments")
     most = float(drops.abs().max())
@@ -193,8 +193,8 @@ def segments(image: Tensor, labels: Tensor, drops: Tensor, name: str) -> Figure:
 
 
 def _range(maps: Sequence[OcclusionMap]) -> tuple[float, float]:
-    """The least and the greatest probability of the first targets, at least a tenth apart."""
-    known = torch.cat([result.probabilities[0].flatten() for result in maps])
+    """The least and the greatest probability of the first targets, with and without a patch; at least 0.1 apart."""
+    known = torch.cat([torch.tensor(_clean(maps)), *(result.probabilities[0].flatten() for result in maps)])
     known = known[~known.isnan()]
     middle = float(known.max() + known.min()) / 2
     half = max(float(known.max() - known.min()) / 2, 0.05)
@@ -273,16 +273,20 @@ def _heat(
 
 
 def _colour_bar(
-    figure: Figure, drawn: AxesImage, axes: Axes | np.ndarray, maps: Sequence[OcclusionMap]
+    figure: Figure, drawn: AxesImage, axes: Axes | np.ndarray, clean: list[float], name: str = "probability"
 ) -> None:
-    """A bar for probabilities, with a line at what it is without a patch if that is one number."""
+    """A bar, with a line at what it is without a patch if that is one number."""
     place: dict[str, Any] = _BAR if isinstance(axes, Axes) else {"shrink": 0.7}
-    bar = figure.colorbar(drawn, ax=axes, label="probability", **place)
-    clean = [float(result.clean_probabilities[result.targets[0]]) for result in maps]
-    if max(clean) - min(clean) < 1e-6:
+    bar = figure.colorbar(drawn, ax=axes, label=name, **place)
+    if len(clean) == 1:
         bar.ax.axhline(clean[0], color="white", linewidth=4)
         bar.ax.axhline(clean[0], color="black", linewidth=1.5)
-        bar.set_label("probability (line: without a patch)", fontsize=8)
+        bar.set_label(f"{name} (line: without a patch)", fontsize=8)
+
+
+def _clean(maps: Sequence[OcclusionMap]) -> list[float]:
+    """What the first targets' probabilities are without a patch, each once."""
+    return sorted({round(float(result.clean_probabilities[result.targets[0]]), 6) for result in maps})
 
 
 def _patch_at(result: OcclusionMap, row: int, column: int) -> Rectangle:

@@ -54,7 +54,7 @@ def patched_view(
 
 def occlusion_panel(
     model: nn.Module, images: Mapping[str, Tensor], classes: Sequence[str], *,
-    black: Tensor | float = -1.0, white: Tensor | float = 1.0,
+    size: int | None = None, baseline: Baseline = "zero", black: Tensor | float = -1.0, white: Tensor | float = 1.0,
 ) -> ipywidgets.VBox:  # fmt: skip
     """Move a patch over a picture; the five most probable classes follow.
 
@@ -62,6 +62,8 @@ def occlusion_panel(
         model: a classifier.
         images: its inputs by name, float, shape (C, H, W), all of one size.
         classes: the names of all classes.
+        size: side of the patch to begin with, in pixels; a fifth of the picture's by default.
+        baseline: what stands in it to begin with.
         black: the input value of a black pixel, a number or one for each channel (C,).
         white: that of a white pixel.
 
@@ -93,6 +95,6 @@ def occlusion_panel(
         picture=ipywidgets.Dropdown(options=list(images), description="picture"),
         row=ipywidgets.IntSlider(value=height // 2, max=height - 1, description="row"),
         column=ipywidgets.IntSlider(value=width // 2, max=width - 1, description="column"),
-        size=ipywidgets.IntSlider(value=height // 5, max=height, description="size"),
-        baseline=ipywidgets.Dropdown(options=get_args(Baseline), description="baseline"),
+        size=ipywidgets.IntSlider(value=size or height // 5, max=height, description="size"),
+        baseline=ipywidgets.Dropdown(options=get_args(Baseline), value=baseline, description="baseline"),
     )

@@ -1,4 +1,4 @@
-"""The decision helper of lesson 07: how many pictures, how similar, and which strategy the measurements speak for."""
+"""The panel of lesson 07: how many pictures, how similar a target, and what was measured nearest to that."""
 
 from __future__ import annotations
 
@@ -7,21 +7,18 @@ from collections.abc import Mapping, Sequence
 import ipywidgets
 from matplotlib.figure import Figure
 
-from lessons_lib.methods.transfer import Scores, Similarity, decide
+from lessons_lib.methods.transfer import Scores, decide
 from lessons_lib.plots import transfer as figures
 from lessons_lib.widgets import panel
 
 PICTURES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 
-def decision_panel(
-    scores: Mapping[Similarity, Scores], *, small: int, pictures: Sequence[int] = PICTURES
-) -> ipywidgets.VBox:
-    """Enter size and similarity; read the strategy and the evidence for it.
+def decision_panel(scores: Mapping[str, Scores], *, pictures: Sequence[int] = PICTURES) -> ipywidgets.VBox:
+    """Choose a target and how many pictures; read the strategies by their measured accuracy.
 
     Args:
-        scores: what was measured, by similarity of the target.
-        small: up to this many pictures a class the usual advice calls a set small.
+        scores: what was measured, by target.
         pictures: what can be chosen.
     """
     size = ipywidgets.SelectionSlider(
@@ -32,10 +29,10 @@ def decision_panel(
     )
     target = ipywidgets.Dropdown(options=list(scores), description="target")
 
-    def draw(pictures: int, similarity: Similarity) -> Figure:
-        return figures.decision(decide(scores, pictures, similarity, small=small))
+    def draw(pictures: int, target: str) -> Figure:
+        return figures.decision(decide(scores, pictures, target))
 
-    def alt(pictures: int, similarity: Similarity) -> str:
-        return str(decide(scores, pictures, similarity, small=small))
+    def alt(pictures: int, target: str) -> str:
+        return str(decide(scores, pictures, target))
 
-    return panel(draw, alt, pictures=size, similarity=target)
+    return panel(draw, alt, pictures=size, target=target)

@@ -28,6 +28,7 @@ from lessons_lib import plots
 from lessons_lib.course import REPOSITORY
 from lessons_lib.runner import WIDGET, clean, environment, find_lessons
 from tests import jupyter_server
+from tests.test_commands import Server
 from tests.test_notebooks import sanitized
 
 SHOTS = REPOSITORY / "build" / "browser"
@@ -118,7 +119,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     log = folder / "log"
     command = [sys.executable, "-m", "jupyterlab", "--allow-root", "--no-browser", "--ServerApp.root_dir=."]
     command += ["--LabApp.expose_app_in_browser=True", "--ServerApp.port=0"]
-    variables = os.environ | environment("quick")
+    variables = os.environ | environment("quick") | {"JUPYTER_CONFIG_PATH": str(REPOSITORY / "lab")}
     variables |= {f"JUPYTERLAB_{name.upper()}_DIR": str(folder / name) for name in ("settings", "workspaces")}
     variables |= {"LESSONS_DATA": str(folder / "data"), "OMP_NUM_THREADS": "1"}  # two lessons run at a time
     del variables["TQDM_DISABLE"], variables["PYTHONHASHSEED"]  # no reader sets them
@@ -153,7 +154,8 @@ def browser() -> Iterator[Browser]:
 def opened(lab: str, browser: Browser, request: pytest.FixtureRequest) -> Callable[[Path], Page]:
     """The page of a lesson, whose cells are running; the next lesson's run beside them, for there are two cores."""
     own = [item for item in request.session.items if item.getparent(pytest.Module) is request.node]
-    lessons = [item.callspec.params["lesson"] for item in own if hasattr(item, "callspec")]
+    settings = [item.callspec.params for item in own if hasattr(item, "callspec")]
+    lessons = [given["lesson"] for given in settings if "lesson" in given]
     pages: dict[Path, Page] = {}
 
     def open_and_run(lesson: Path) -> None:
@@ -203,6 +205,31 @@ def test_00_alt_text_of_a_figure_reaches_the_reader(lab: str, browser: Browser):
         with suppress(Error):
             page.evaluate(f"() => {LAB}.sessionContext.shutdown()")
         page.close()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "there"),
+    [([], []), (["TEACHER=1"], ["Nbgrader", "Validate", "Nbgrader Create Assignment"])],
+)
+def test_00_nbgrader_is_there_for_teachers_only(
+    tmp_path: Path, browser: Browser, arguments: list[str], there: list[str]
+):
+    """Its menu, its button above a notebook and its panel at the side, as ``make lab`` starts JupyterLab."""
+    server, page = Server(tmp_path, *arguments), browser.new_page(viewport=DESKTOP)
+
+    def seen() -> set[str]:
+        texts = page.locator(".lm-MenuBar, .jp-NotebookPanel-toolbar, #jp-main-statusbar").all_inner_texts()
+        titles = page.locator(".jp-SideBar .lm-TabBar-tab").evaluate_all("tabs => tabs.map(tab => tab.title)")
+        return {*"\n".join(texts).splitlines(), *titles}
+
+    try:
+        page.goto(f"{server.address}{server.path}?token={server.token}")
+        until(lambda: {"Help", "Markdown", "Debugger", *there} <= seen(), RUN_SECONDS)
+        until(lambda: any("Idle" in text for text in seen()), RUN_SECONDS)  # nothing else is to come
+        assert {text for text in seen() if re.search("nbgrader|validate", text, re.IGNORECASE)} == set(there)
+    finally:
+        page.close()
+        server.stop()
 
 
 @pytest.mark.timeout(900)

@@ -1,7 +1,7 @@
 """``python -m tests.records.cifar_activations``: trainings for lesson 01, a row each in its record, which resumes.
 
-*dead*: learning rate × batch norm × bias, on Critters. *short* and *long*: the lesson's measures before and after
-training on CIFAR-10, which must be installed; ``python -m tests.records.cifar_activations dead`` leaves them out.
+*dead*: learning rate × batch norm × bias, on Critters. *short*: the lesson's measures before and after training on
+CIFAR-10, which must be installed; ``python -m tests.records.cifar_activations dead`` leaves it out.
 """
 
 from __future__ import annotations
@@ -17,12 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from lessons_lib import networks, records, training
-from lessons_lib.course import data_folder
 from lessons_lib.data import cifar10, critters, to_input
 from lessons_lib.data.pictures import Pictures
 from lessons_lib.methods import activations, evaluation
 from lessons_lib.models import BLOCKS, SmallCNN
-from lessons_lib.recipes import RECIPES
 from lessons_lib.records import Row
 
 RATES, SEEDS, EPOCHS = (1e-3, 3e-3, 1e-2), range(5), 4
@@ -85,25 +83,22 @@ def _inside(stack: Tensor, animal: Tensor) -> tuple[float, float]:
     return round(own, 4), round(other, 4)
 
 
-def cifar_study(
-    study: str, count: int, dropout: float, chosen: training.Settings, seeds: range
-) -> Iterator[Row]:
-    """The measures of the lesson before and after training on ``count`` pictures of CIFAR-10."""
+def short_study() -> Iterator[Row]:
+    """The measures of the lesson before and after short trainings: 5,000 pictures of CIFAR-10, 12 epochs."""
+    count, chosen = 5000, training.Settings(12, learning_rate=4e-3, translate=4)
 
     def trained(seed: int) -> Row:
         learn, test = (cifar10.load(split) for split in ("train", "test"))
         probes = test.subset(slice(0, 250))
         torch.manual_seed(seed)
-        model = SmallCNN(dropout=dropout)
+        model = SmallCNN(dropout=0.1)
         untrained = networks.capture(model, to_input(probes.images), BLOCKS)
         before = measures(untrained, probes)
-        half = data_folder() / "training" / f"lesson_01_{study}_{seed}.pt"  # goes on from here if interrupted
         run = training.fit(
             model,
             learn.subset(slice(0, count)),
             test.subset(slice(0, 2000)),
             replace(chosen, seed=seed),
-            checkpoint=half,
             progress=False,
         )
         after = measures(networks.capture(model, to_input(probes.images), BLOCKS), probes)
@@ -116,20 +111,8 @@ def cifar_study(
             "untrained_cut": measures(cut, probes),
         }
 
-    for seed in seeds:
-        yield once(study, chosen.learning_rate, True, True, seed, partial(trained, seed))
-
-
-def short_study() -> Iterator[Row]:
-    """Short trainings: 5,000 pictures, 12 epochs."""
-    chosen = training.Settings(12, learning_rate=4e-3, translate=4)
-    return cifar_study("short", 5000, 0.1, chosen, SEEDS)
-
-
-def long_study() -> Iterator[Row]:
-    """The shipped network's settings with other seeds: 50,000 pictures, 20 epochs."""
-    chosen = replace(RECIPES["small_cnn_cifar10"].phases[0].settings, snapshots=())
-    return cifar_study("long", 50000, 0.5, chosen, range(1, 4))
+    for seed in SEEDS:
+        yield once("short", chosen.learning_rate, True, True, seed, partial(trained, seed))
 
 
 def as_sparse(stack: Tensor, share: float) -> Tensor:
@@ -161,7 +144,7 @@ def _by_block(rows: list[Row]) -> dict[str, list[Any]]:
     return {name: [row[name] for row in rows] for name in BLOCKS}
 
 
-STUDIES = {"dead": dead_study, "short": short_study, "long": long_study}
+STUDIES = {"dead": dead_study, "short": short_study}
 
 
 def once(study: str, rate: float, batch_norm: bool, bias: bool, seed: int, run: Callable[[], Row]) -> Row:

@@ -1,4 +1,4 @@
-"""A new head on a trained network, a part of it that truly stays as it is, and a learning rate for each depth."""
+"""A new head on a trained network, a part of it that truly stays as it is, and a slower body."""
 
 from __future__ import annotations
 
@@ -147,53 +147,10 @@ def _units(model: nn.Module) -> tuple[str, ...]:
     )
 
 
-def discriminative(
-    model: Transfer, ends: Sequence[str], inputs: Tensor, *, lowest: float, highest: float
-) -> list[dict[str, Any]]:
-    """Parameter groups whose learning rates rise by equal factors from the first layers to the head.
-
-    Early layers hold what most tasks share, so they should change least. fastai's ``slice(lowest, highest)`` does
-    the same. Give the groups to :func:`lessons_lib.training.fit` or to any optimiser of PyTorch.
-
-    Args:
-        model: what will learn.
-        ends: the last layer of each group but the last, in the order in which they run.
-        inputs: one input or more of the model, shape (N, ...).
-        lowest: learning rate of the first group, above 0.
-        highest: learning rate of the last group, which ends with the head; at least ``lowest``.
-
-    Returns:
-        ``len(ends) + 1`` groups, first layers first, each with "params" (those that learn) and "lr". Groups in which
-        nothing learns are left out.
-
-    Raises:
-        ValueError: for learning rates out of order, no or an unknown layer, or layers not in the order they run.
-
-    Source: J. Howard and S. Ruder, "Universal Language Model Fine-tuning for Text Classification" (ACL 2018, §3.2).
-    """
-    if not 0 < lowest <= highest:
-        raise ValueError(f"learning rates must be above 0 and rise, not {lowest} to {highest}")
-    if not ends:
-        raise ValueError("name at least one layer at which a group ends")
-    parts: list[list[nn.Parameter]] = []
-    reached: set[str] = set()
-    for number, end in enumerate(ends):
-        upto = layers_up_to(model.network, end, inputs)
-        if not set(upto) > reached:
-            raise ValueError(
-                f"{end!r} does not run after {ends[number - 1]!r}: name the layers in their order"
-            )
-        new = [get_layer(model.network, name) for name in upto if name not in reached]
-        parts.append([p for layer in new for p in layer.parameters(recurse=False) if p.requires_grad])
-        reached |= set(upto)
-    known = {id(parameter) for part in parts for parameter in part}
-    parts.append([parameter for parameter in _learning(model) if id(parameter) not in known])
-    rates = [lowest * (highest / lowest) ** (number / len(ends)) for number in range(len(parts))]
-    return [{"params": part, "lr": rate} for part, rate in zip(parts, rates, strict=True) if part]
-
-
 def slower_body(model: Transfer, rate: float, *, slowdown: float = 10) -> list[dict[str, Any]]:
     """Two parameter groups: the head learns at ``rate``, all below it ``slowdown`` times slower.
+
+    Give them to :func:`lessons_lib.training.fit` or to any optimiser of PyTorch.
 
     Raises:
         ValueError: if ``rate`` is not above 0 or ``slowdown`` is below 1.
@@ -274,11 +231,6 @@ def head_from_classes(model: Transfer, source: nn.Module, classes: Sequence[int]
 
 def _learning(module: nn.Module) -> list[nn.Parameter]:
     return [parameter for parameter in module.parameters() if parameter.requires_grad]
-
-
-def learnable(model: nn.Module) -> int:
-    """How many numbers of ``model`` can learn: the parameters that ask for a gradient."""
-    return sum(parameter.numel() for parameter in _learning(model))
 
 
 def with_old_head(tuned: Transfer, source: nn.Module) -> nn.Module:

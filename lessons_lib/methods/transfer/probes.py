@@ -10,7 +10,6 @@ from typing import Literal, get_args
 
 import numpy as np
 import torch
-from scipy import linalg
 from torch import Tensor
 
 Kind = Literal["svm", "softmax"]
@@ -87,33 +86,3 @@ class Probe:
 
     def _standard(self, features: Tensor) -> np.ndarray:
         return ((features.double() - self.mean) / self.scale).numpy()
-
-
-def frechet(first: Tensor, second: Tensor) -> float:
-    """How far apart two sets of pictures lie in a network's features: the Fréchet distance of two Gaussians.
-
-    ``|μ₁ − μ₂|² + tr(Σ₁ + Σ₂ − 2 (Σ₁Σ₂)^½)``; 0 for equal means and covariances. Only compare values of one network,
-    one layer and sets of one size, since it falls as sets grow.
-
-    Args:
-        first: features, shape (N, D), at least two rows.
-        second: features of other pictures, shape (M, D).
-
-    Raises:
-        ValueError: for other shapes, fewer than two rows or NaN.
-
-    Source: M. Heusel et al., "GANs Trained by a Two Time-Scale Update Rule" (NeurIPS 2017, §2, the "FID").
-    """
-    for features in (first, second):
-        if features.ndim != 2 or len(features) < 2 or features.shape[1] != first.shape[1]:
-            raise ValueError(
-                f"need two sets of features of one width, not {tuple(first.shape)} and {tuple(second.shape)}"
-            )
-        if not torch.isfinite(features).all():
-            raise ValueError("the features hold NaN or infinity")
-    a, b = first.double(), second.double()
-    covariances = torch.atleast_2d(a.T.cov()), torch.atleast_2d(b.T.cov())
-    # the eigenvalues of Σ₁Σ₂ are those of a positive semidefinite matrix: only rounding makes them negative or complex
-    root = np.sqrt(np.clip(linalg.eigvals((covariances[0] @ covariances[1]).numpy()).real, 0, None)).sum()
-    apart = (a.mean(0) - b.mean(0)).square().sum()
-    return max(0.0, float(apart + covariances[0].trace() + covariances[1].trace() - 2 * root))

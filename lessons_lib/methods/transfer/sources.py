@@ -1,8 +1,8 @@
-"""The trained networks that the lesson reuses, each with all that is needed to reuse it."""
+"""Trained networks to reuse, each with all that is needed to reuse it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,7 +13,6 @@ from lessons_lib.data.archives import CIFAR_CLASSES
 from lessons_lib.data.pictures import to_input
 from lessons_lib.models import checkpoints
 from lessons_lib.models.small_cnn import BLOCKS, SmallCNN
-from lessons_lib.networks import seeded
 
 SMALL_CNN, RESNET18 = "small_cnn_cifar10", "resnet18_cifar10"
 _RESNET = ("relu", "layer1", "layer2", "layer3", "layer4", "avgpool")
@@ -30,22 +29,16 @@ class Source:
     Attributes:
         name: what it is called.
         model: in evaluation mode, giving logits.
-        fresh: makes the same architecture untrained, for a number of classes and from a seed.
         transform: turns uint8 pictures (N, 3, H, W) of any size into its input.
         classes: the names of what it was trained to tell apart.
         layers: names to probe, in the order they run; the last is what the head sees.
-        middle: the layer half way, the usual "earlier activations".
-        rate: the learning rate it is trained with from scratch (AdamW, one-cycle).
     """
 
     name: str
     model: nn.Module
-    fresh: Callable[[int, int], nn.Module]
     transform: Callable[[Tensor], Tensor]
     classes: tuple[str, ...]
     layers: tuple[str, ...]
-    middle: str
-    rate: float
 
 
 def load(name: str = SMALL_CNN, *, size: int = 96) -> Source:
@@ -64,21 +57,15 @@ def load(name: str = SMALL_CNN, *, size: int = 96) -> Source:
     """
     if name == SMALL_CNN:
         small = checkpoints.restore(SmallCNN(), SMALL_CNN)
-        return Source(
-            name, small, _seeded(SmallCNN), to_input, CIFAR_CLASSES, (*BLOCKS, "embedding"), "block3", 4e-3
-        )
+        return Source(name, small, to_input, CIFAR_CLASSES, (*BLOCKS, "embedding"))
     if size < 32:
         raise ValueError(f"size must be at least 32 pixels, not {size}")
     if name == RESNET18:
         # imported here, since timm and torchvision take seconds
         from torchvision.models import resnet18  # noqa: PLC0415
 
-        def build(classes: int) -> nn.Module:
-            return resnet18(num_classes=classes)
-
-        own = checkpoints.restore(build(len(CIFAR_CLASSES)), RESNET18)
-        enlarge = partial(to_input, size=size)
-        return Source(name, own, _seeded(build), enlarge, CIFAR_CLASSES, _RESNET, _middle(_RESNET), 3e-3)
+        own = checkpoints.restore(resnet18(num_classes=len(CIFAR_CLASSES)), RESNET18)
+        return Source(name, own, partial(to_input, size=size), CIFAR_CLASSES, _RESNET)
     if name not in _IMAGENET:
         raise ValueError(f"no source {name!r}; there are: {', '.join((SMALL_CNN, RESNET18, *_IMAGENET))}")
     from lessons_lib.models import imagenet  # noqa: PLC0415
@@ -91,26 +78,4 @@ def load(name: str = SMALL_CNN, *, size: int = 96) -> Source:
         )
         return classifier.normalise(enlarged)
 
-    layers = _IMAGENET[name]
-    return Source(
-        name,
-        classifier.model,
-        _seeded(partial(imagenet.untrained, name)),
-        transform,
-        classifier.categories,
-        layers,
-        _middle(layers),
-        1e-3,
-    )
-
-
-def _middle(layers: Sequence[str]) -> str:
-    return layers[(len(layers) - 1) // 2]
-
-
-def _seeded(build: Callable[[int], nn.Module]) -> Callable[[int, int], nn.Module]:
-    def fresh(classes: int, seed: int) -> nn.Module:
-        with seeded(seed):
-            return build(classes)
-
-    return fresh
+    return Source(name, classifier.model, transform, classifier.categories, _IMAGENET[name])
