@@ -15,6 +15,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from platformdirs import user_cache_path
+from threadpoolctl import threadpool_limits
 
 Profile = Literal["quick", "full"]
 
@@ -64,12 +65,15 @@ def setup(profile: str | None = None, seed: int = 0) -> Course:
     """Begin a lesson: choose the profile and device, seed every random generator, set the figure style.
 
     *quick* always computes on the CPU, so that its figures repeat; *full* takes an accelerator if there is one.
+    The matrix products of NumPy and SciPy (scikit-learn's fits) get one thread, PyTorch keeps its own.
     Calling it again puts everything back, so cells can be run in any order after it.
     """
     chosen = resolve_profile(profile)
     accelerator = torch.accelerator.current_accelerator(check_available=True) if chosen == "full" else None
     device = accelerator or torch.device("cpu")
     seed_everything(seed)
+    # NumPy's and SciPy's threads would wait for torch's and theirs for them: many small fits take several times as long
+    threadpool_limits(1, user_api="blas")
     figure_style()
     what = "nothing is downloaded" if chosen == "quick" else f"real data sets, computing on {device.type}"
     print(f"Profile {chosen}: {what}. Seed {seed}.")
@@ -81,10 +85,9 @@ def environment() -> dict[str, str]:
     device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
     folder = data_folder()
     parts = filter(find_spec, ("torch", "torchvision", "fastai", "jupyterlab"))  # Colab has no JupyterLab
-    versions = {name: importlib.metadata.version(name) for name in parts}
     return {
         "python": platform.python_version(),
-        **versions,
+        **{name: importlib.metadata.version(name) for name in parts},
         "quick runs on": f"cpu, {torch.get_num_threads()} threads",
         "full runs on": str(device),
         "fast bfloat16": "yes" if fast_bfloat16(device) else "no",
@@ -99,8 +102,7 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
-    if torch.cuda.is_available():
-        torch.backends.cudnn.allow_tf32 = False  # by default a GPU's convolutions round to ten bits
+    torch.backends.cudnn.allow_tf32 = False  # by default a GPU's convolutions round to ten bits
 
 
 def processor_capabilities() -> dict[str, Any]:

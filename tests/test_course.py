@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from lessons_lib import course
 
@@ -42,6 +43,14 @@ def test_setup_repeats(capsys):
     assert capsys.readouterr().out.splitlines() == ["Profile quick: nothing is downloaded. Seed 3."] * 2
 
 
+def test_matrix_products_outside_torch_get_one_thread():
+    threads = torch.get_num_threads()
+    with threadpool_limits(2, user_api="blas"):
+        course.setup("quick")
+        assert {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"} == {1}
+    assert torch.get_num_threads() == threads
+
+
 def test_full_takes_an_accelerator_if_there_is_one(monkeypatch):
     monkeypatch.setattr(
         torch.accelerator, "current_accelerator", lambda check_available: torch.device("cuda")
@@ -54,7 +63,6 @@ def test_full_takes_an_accelerator_if_there_is_one(monkeypatch):
 
 
 def test_a_gpu_keeps_all_of_float32s_digits(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
     course.seed_everything(0)
     assert not torch.backends.cudnn.allow_tf32
