@@ -87,6 +87,7 @@ def test_gallery_has_a_picture_for_each_title():
         assert np.allclose(axis.images[0].get_array(), blend(picture, values, limit=limit)), "one scale"
     assert figure.axes[-1].get_ylim() == pytest.approx((-limit, limit))
     assert figure.axes[-1].get_ylabel() == "evidence (logits)"
+    assert gallery(PICTURES, maps.abs(), titles).axes[-1].get_ylim() == pytest.approx((0, limit))
     drawn(figure)
     for pictures, some in ((PICTURES[:0], maps[:0]), (PICTURES, maps[:5])):
         with pytest.raises(ValueError, match="as many maps"):
@@ -104,6 +105,7 @@ def test_explain_keeps_what_is_above_the_threshold():
     shown = np.asarray(cut.images[0].get_array())
     assert np.array_equal(shown[0, 0], image[0, 0]), "the strongest corner is kept"
     assert np.array_equal(shown[-1, -1], image[-1, -1] // 4 + 20), "the opposite one is dimmed"
+    assert overlay.get_title() == "evidence 2×2, scale ±4.0 logits"
     share = (shown == image).all(-1).mean()
     assert f"{share:.0%} of the picture" in cut.get_title()
     assert figure.get_suptitle() == "cat"

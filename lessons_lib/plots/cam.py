@@ -124,7 +124,7 @@ def gallery(
     size: float = 1.75,
     label: str = LOGITS,
 ) -> Figure:
-    """Pictures with their maps over them, all on one colour scale.
+    """Pictures with their maps over them, all on one colour scale, which begins at 0 if nothing is negative.
 
     Args:
         images: uint8, shape (N, 3, H, W).
@@ -153,7 +153,7 @@ def gallery(
     for axis, image, values, title in zip(axes.flat, images, maps, titles, strict=False):
         axis.imshow(blend(image, values, limit=_limit(maps)))
         axis.set_title(title, fontsize=8)
-    _colorbar(figure, axes, _limit(maps), label)
+    _colorbar(figure, axes, _limit(maps), label, -1 if (maps < 0).any() else 0)
     return figure
 
 
@@ -181,7 +181,7 @@ def explain(
     axes[0].imshow(as_image(image))
     axes[0].set_title("picture")
     axes[1].imshow(blend(image, evidence, strength=strength))
-    axes[1].set_title(f"evidence, {size_name(evidence)}")
+    axes[1].set_title(f"evidence {size_name(evidence)}, scale ±{evidence.abs().max():.1f} logits")
     axes[2].imshow(np.where(kept.numpy()[..., None], as_image(image), as_image(image) // 4 + 20))
     share = f"at least {threshold:.0%} of the maximum:\n{kept.float().mean():.0%} of the picture"
     axes[2].set_title(share if top > 0 else "no evidence for this class")
@@ -197,9 +197,9 @@ def _limit(values: Tensor) -> float:
     return max(values.abs().max().item(), 1e-12)
 
 
-def _colorbar(figure: Figure, axes: np.ndarray, limit: float, label: str = LOGITS) -> None:
+def _colorbar(figure: Figure, axes: np.ndarray, limit: float, label: str = LOGITS, low: int = -1) -> None:
     scale = ScalarMappable(Normalize(-limit, limit), SIGNED)
-    figure.colorbar(scale, ax=axes, shrink=0.8, label=label)
+    figure.colorbar(scale, ax=axes, shrink=0.8, label=label).ax.set_ylim(low * limit, limit)
 
 
 def _check_titles(maps: Tensor, titles: Sequence[str]) -> None:
