@@ -6,6 +6,7 @@ its position from 1, or None where no one cell is to blame.
 
 from __future__ import annotations
 
+import ast
 import base64
 import io
 import re
@@ -63,6 +64,10 @@ IGNORING = {
     "10": 4,
     "11": 16,
 }
+
+# How many starter cells of each lesson hold the answer they check. Numbers may only fall: let the solution check it.
+IN_SIGHT = {"02": 1, "03": 2, "07": 1}
+UNANSWERED = "No answer yet"  # what exercises.check prints of three dots
 
 # right after the parameters: what Colab, or any other place without the library, needs
 INSTALL = """\
@@ -375,6 +380,44 @@ def folded_solutions(notebook: NotebookNode, path: Path) -> Breaches:
             yield position, 'fold it: metadata "jupyter": {"source_hidden": true}'
     if not solutions and path.name[:2] != MAP_OF_THE_COURSE:
         yield None, "no code cell is tagged solution"
+
+
+@rule
+def answers_out_of_sight(notebook: NotebookNode, path: Path) -> Breaches:
+    """No cell that a student reads before answering gives the answer away."""
+    found = [
+        position
+        for position, cell in code_cells(notebook)
+        if "solution" not in tags(cell) and "check(" in cell.source and _checks_a_literal(cell.source)
+    ]
+    allowed = IN_SIGHT.get(path.name[:2], 0)
+    if len(found) > allowed:
+        yield (
+            found[-1],
+            f"{len(found)} cells hold the answer they check, not {allowed}: let the solution check it",
+        )
+    if len(found) < allowed:
+        yield None, f"only {len(found)} cells hold the answer they check: write that number into IN_SIGHT"
+
+
+def _checks_a_literal(source: str) -> bool:
+    """Whether ``check(answer, expected)`` is called with an expected that is written down, not computed."""
+    calls = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call) and node.args[1:])
+    expected = [call.args[1] for call in calls if ast.unparse(call.func).split(".")[-1] == "check"]
+    return any(not any(isinstance(node, ast.Name) for node in ast.walk(tree)) for tree in expected)
+
+
+@rule
+def answers_checked(notebook: NotebookNode, path: Path) -> Breaches:
+    """What stands in place of three dots is checked: by the starter, or by a solution that does not overwrite it."""
+    asked, printed = False, ""
+    for position, cell in code_cells(notebook):
+        asked = asked or bool(re.search(r"(?:=|return) \.\.\.$", cell.source, re.MULTILINE))
+        printed += "".join(_printed(cell))
+        if "solution" in tags(cell):
+            if asked and UNANSWERED not in printed:
+                yield position, "nothing checks the student's answer: no output says that there is none yet"
+            asked, printed = False, ""
 
 
 @rule

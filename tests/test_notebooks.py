@@ -87,6 +87,7 @@ def lesson() -> NotebookNode:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(notebook_rules, "IGNORING", {})
+    monkeypatch.setattr(notebook_rules, "IN_SIGHT", {})
     monkeypatch.setattr(notebook_rules, "NEW_FORM", frozenset())
     (tmp_path / "04_next.ipynb").touch()
     return tmp_path
@@ -137,6 +138,7 @@ TABLE = v4.new_output("display_data", {"text/html": "<td>/Users/ada/course</td>"
 VERDICT = v4.new_output("stream", name="stdout", text="a: 1.5\ntraining helps: True\n")
 YES = v4.new_output("stream", name="stdout", text="no\n")
 ANY = v4.new_output("stream", name="stdout", text="a 0.71 ± 0.50\nb 0.65 ± 0.05\n")
+UNANSWERED = v4.new_output("stream", name="stdout", text="No answer yet: put yours where the dots are.\n")
 HEAVY = v4.new_output("stream", name="stdout", text="a word " * 220_000)
 
 BREACHES = {
@@ -193,6 +195,9 @@ BREACHES = {
     "no way on": (resource(10, "## Recap\n\n## References"), "next-lesson", 10),
     "open solution": (lambda notebook: notebook.cells[8].metadata.pop("jupyter"), "folded-solutions", 9),
     "no solution": (retag(9), "folded-solutions", None),
+    "answer in sight": (resource(7, "exercises.check(both, [0.5, -1])"), "answers-out-of-sight", 7),
+    "answer never checked": (resource(7, "both = ..."), "answers-checked", 9),
+    "function never checked": (resource(7, "def both():\n    return ..."), "answers-checked", 9),
     "time stamps": (lambda notebook: notebook.cells[4].metadata.update(execution={}), "clean-metadata", None),
     "says nothing": (show(7, ANY), "intervals-that-say-something", 7),
     "one more ignored": (retag(7, "nbval-ignore-output"), "outputs-compared", 7),
@@ -260,9 +265,22 @@ def test_every_rule_has_a_breach():
     assert {rule for _, rule, _ in breaches} == set(notebook_rules.RULES)
 
 
-def test_a_number_that_fell_is_kept_low(folder: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(notebook_rules, "IGNORING", {"03": 1})
-    assert broken_rules(lesson(), folder) == {"outputs-compared": None}
+@pytest.mark.parametrize(
+    ("numbers", "rule"), [("IGNORING", "outputs-compared"), ("IN_SIGHT", "answers-out-of-sight")]
+)
+def test_a_number_that_fell_is_kept_low(
+    numbers: str, rule: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(notebook_rules, numbers, {"03": 1})
+    assert broken_rules(lesson(), folder) == {rule: None}
+
+
+@pytest.mark.parametrize("told", [7, 9], ids=["by the starter", "by the solution"])
+def test_an_answer_that_is_checked_and_not_given_breaks_no_rule(told: int, folder: Path):
+    notebook = lesson()
+    notebook.cells[6].source = "both = ...\nexercises.check(both, count(1) + 1)"
+    show(told, UNANSWERED)(notebook)
+    assert broken_rules(notebook, folder) == {}
 
 
 def test_the_command_names_the_notebook_the_cell_and_the_rule(
