@@ -191,7 +191,7 @@ def channel_browser(image: Tensor, maps: Tensor, channel: int, title: str = "") 
     middle.add_patch(Rectangle(frame, width + 1, height + 1, fill=False, edgecolor="#56B4E9", linewidth=2))
     drawn = right.imshow(maps[channel].float().numpy(), cmap=ACTIVATION, vmin=0, vmax=top)
     right.set_title(f"channel {channel}, {size_name(maps)}")
-    figure.colorbar(drawn, ax=right, shrink=0.8, label="activation")
+    figure.colorbar(drawn, ax=right, shrink=0.8, label="activation", extend="max")
     for axis in (left, middle, right):
         axis.axis("off")
     figure.suptitle(title)
