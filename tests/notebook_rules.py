@@ -65,8 +65,6 @@ IGNORING = {
     "11": 16,
 }
 
-# How many starter cells of each lesson hold the answer they check. Numbers may only fall: let the solution check it.
-IN_SIGHT = {"07": 1}
 UNANSWERED = "No answer yet"  # what exercises.check prints of three dots
 
 # right after the parameters: what Colab, or any other place without the library, needs
@@ -385,19 +383,9 @@ def folded_solutions(notebook: NotebookNode, path: Path) -> Breaches:
 @rule
 def answers_out_of_sight(notebook: NotebookNode, path: Path) -> Breaches:
     """No cell that a student reads before answering gives the answer away."""
-    found = [
-        position
-        for position, cell in code_cells(notebook)
-        if "solution" not in tags(cell) and "check(" in cell.source and _checks_a_literal(cell.source)
-    ]
-    allowed = IN_SIGHT.get(path.name[:2], 0)
-    if len(found) > allowed:
-        yield (
-            found[-1],
-            f"{len(found)} cells hold the answer they check, not {allowed}: let the solution check it",
-        )
-    if len(found) < allowed:
-        yield None, f"only {len(found)} cells hold the answer they check: write that number into IN_SIGHT"
+    for position, cell in code_cells(notebook):
+        if "solution" not in tags(cell) and "check(" in cell.source and _checks_a_literal(cell.source):
+            yield position, "holds the answer it checks: let the solution check it"
 
 
 def _checks_a_literal(source: str) -> bool:
