@@ -303,12 +303,11 @@ def test_the_map_gives_each_lesson_the_minutes_it_says():
     texts = {path.name: path.read_text(encoding="utf-8") for path in others}
     said = {name: re.search(r"About (an hour|\d+ minutes)", text)[1] for name, text in texts.items()}
     minutes = {name: "60" if words == "an hour" else words.split()[0] for name, words in said.items()}
-    on_map = dict(
-        re.findall(
-            r"\| \[[^]]*\]\((\S+ipynb)\)[^|]*\|[^|]*\|[^|]*\| (\d+) \|", first.read_text(encoding="utf-8")
-        )
-    )
+    text = first.read_text(encoding="utf-8")
+    on_map = dict(re.findall(r"\| \[[^]]*\]\((\S+ipynb)\)[^|]*\|[^|]*\|[^|]*\| (\d+) \|", text))
     assert on_map == minutes
+    hours = int(re.search(r"together they make about (\d+) hours", text)[1])
+    assert abs(sum(map(int, on_map.values())) / 60 - hours) <= 0.5
 
 
 @pytest.mark.parametrize(
