@@ -45,7 +45,8 @@ def tsne(
             points that are all the same, hold NaN or have another shape.
 
     L. van der Maaten and G. Hinton, "Visualizing Data using t-SNE", JMLR 2008; the gradient by interpolation:
-    G. Linderman et al., "Fast interpolation-based t-SNE", Nature Methods 2019.
+    L. van der Maaten, "Accelerating t-SNE using Tree-Based Algorithms", JMLR 2014; from 10,000 points on G. Linderman
+    et al., "Fast interpolation-based t-SNE", Nature Methods 2019.
     """
     from openTSNE import TSNE  # noqa: PLC0415 - only this function needs it
 
