@@ -53,11 +53,6 @@ def changed(net, x):
         return networks.capture(net, x, ["4"])["4"]
 
 
-CLIMB = {
-    "penalties": (class_visualization.l2(0.1), class_visualization.total_variation(0.1)),
-    "views": (class_visualization.jitter(2),),
-    "constraints": (class_visualization.blur(1.0, every=1), class_visualization.clip((0.5,) * 3, (0.2,) * 3)),
-}
 METHODS = {
     "capture": lambda net, x: networks.capture(net, x, ["4"])["4"],
     "gradient": lambda net, x: saliency.gradient(net, x, "4", start(net, x)),
@@ -76,12 +71,8 @@ METHODS = {
         evaluation.gradient_map, net, x, 1, ["4"]
     ).similarity,
     "ascend": lambda net, x: class_visualization.maximise_activation(
-        net, x, 1, steps=2, progress=False, **CLIMB
-    ).frames,
-    "ascend in waves": lambda net, x: class_visualization.maximise_activation(
-        net, x, 1, steps=2, progress=False,
-        parametrisation=class_visualization.Fourier(colours=torch.eye(3) + 0.1),
-    ).frames,
+        net, x, 1, steps=2, weight=0.1, jitter=2, progress=False
+    ),
     "measure_invariance": lambda net, x: invariance.measure_invariance(
         net, BYTES, BYTES[:, None].expand(-1, 3, -1, -1, -1), [0, 1, 2], ["4"], [[0], [1]]
     ).relative("4"),
@@ -103,7 +94,6 @@ MEASURES = {
     "structural_similarity": lambda x: evaluation.structural_similarity(x[:, 0], x[:, 1]),
     "ranking": lambda x: evaluation.ranking(x[:, 0]),
     "power_spectrum": lambda x: class_visualization.power_spectrum(x)[1],
-    "natural_colours": class_visualization.natural_colours,
     "linearity": lambda x: invariance.linearity(range(SIDE), x[0, 0]),
     "autocorrelation": filters.autocorrelation,
     "nearest": lambda x: embeddings.nearest(x[0, 0], 3),

@@ -11,7 +11,7 @@ from lessons_lib import plots
 from lessons_lib.course import figure_style
 from lessons_lib.methods.evaluation import Curve, Randomisation
 from lessons_lib.methods.invariance import PIXELS, Invariance
-from lessons_lib.plots import class_visualization, deconvnet, evaluation, invariance, transfer
+from lessons_lib.plots import deconvnet, evaluation, invariance, transfer
 
 pytestmark = pytest.mark.usefixtures("no_open_figures")
 
@@ -22,13 +22,11 @@ BY_EPOCH = {name: {1: 0.5, 2: 0.75} for name in NAMES}
 CURVE = Curve(torch.linspace(0, 1, 3, dtype=torch.float64), torch.rand(2, 3))
 ROBUST = Invariance((0.0, 1.0), {PIXELS: torch.rand(2, 2)}, {PIXELS: 1.0}, torch.rand(2, 2))
 CHECK = Randomisation(("a",), torch.rand(1, 2), torch.rand(1, 2), torch.rand(2, 8, 8), torch.rand(1, 2, 8, 8))
-NOISE = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
 FIGURES = {
     "by_layer": lambda: plots.by_layer(dict.fromkeys(NAMES, SHARES), title="", ylabel=""),
     "learning_curves": lambda: deconvnet.learning_curves(dict.fromkeys(NAMES, torch.rand(2, 3)), ""),
     "settling": lambda: deconvnet.settling(BY_EPOCH),
-    "spectra": lambda: class_visualization.spectra(dict.fromkeys(NAMES, NOISE), NOISE),
     "training_curves": lambda: invariance.training_curves({"shift": dict.fromkeys(NAMES, ROBUST)}),
     "curves of transfer": lambda: transfer.curves(
         {"digits": dict.fromkeys(NAMES, BY_COUNT)}, {"digits": 0.1}

@@ -115,7 +115,7 @@ FORWARD: dict[str, Callable[[nn.Module], Any]] = {
     "guided": lambda model: saliency.guided_backpropagation(model, INPUTS, "classifier", torch.ones(4, 10)),
     "deconvnet": lambda model: deconvnet(model, INPUTS, "block5", 0),
     "occlude": lambda model: occlude(model, INPUTS[0], 0, patch=16, stride=8, progress=False),
-    "ascend": lambda model: maximise_activation(model, INPUTS, CLASSES, steps=3, frames=2, progress=False),
+    "ascend": lambda model: maximise_activation(model, INPUTS, CLASSES, steps=3, progress=False),
     "feature_changes": change,
     "measure_invariance": drift,
     "deletion": lambda model: evaluation.deletion(
