@@ -15,7 +15,6 @@ from lessons_lib.methods import (
     embeddings,
     evaluation,
     filters,
-    invariance,
     patches,
     receptive_field,
     saliency,
@@ -82,9 +81,6 @@ METHODS = {
         net, x, 1, steps=2, progress=False,
         parametrisation=class_visualization.Fourier(colours=torch.eye(3) + 0.1),
     ).frames,
-    "measure_invariance": lambda net, x: invariance.measure_invariance(
-        net, BYTES, BYTES[:, None].expand(-1, 3, -1, -1, -1), [0, 1, 2], ["4"], [[0], [1]]
-    ).relative("4"),
     "top_activations": lambda net, x: patches.top_activations(net, BYTES, "4", 2).values,
     "features": lambda net, x: networks.features(net, BYTES, ["4"], pool=1)["4"],
     "feature_changes": lambda net, x: feature_changes(net, BYTES, {"a": BYTES.flip(2)}, ["4"])["4"]["a"],
@@ -104,7 +100,6 @@ MEASURES = {
     "ranking": lambda x: evaluation.ranking(x[:, 0]),
     "power_spectrum": lambda x: class_visualization.power_spectrum(x)[1],
     "natural_colours": class_visualization.natural_colours,
-    "linearity": lambda x: invariance.linearity(range(SIDE), x[0, 0]),
     "autocorrelation": filters.autocorrelation,
     "nearest": lambda x: embeddings.nearest(x[0, 0], 3),
     "trustworthiness": lambda x: torch.tensor(embeddings.trustworthiness(x[0, 0], x[0, 0, :, :2], 3)),
