@@ -242,8 +242,8 @@ def test_compare_finds_a_difference_and_only_a_true_one():
 
 
 def test_a_difference_says_no_more_of_p_than_was_tried():
-    assert str(Difference(0.123, 0.1, 0.15, 0.0005)) == "0.12 [0.10, 0.15], p < 0.001"
-    assert str(Difference(-0.004, -0.02, 0.01, 0.37381)) == "0.00 [-0.02, 0.01], p = 0.374"
+    assert str(Difference(0.123, 0.1, 0.15, 0.0005)) == "0.12 [0.10, 0.15], p < 0.005"
+    assert str(Difference(-0.004, -0.02, 0.01, 0.37381)) == "0.00 [-0.02, 0.01], p = 0.37"
 
 
 def test_permutation_test_is_honest():

@@ -172,8 +172,8 @@ class Difference:
     p: float
 
     def __str__(self) -> str:
-        """The difference with its interval to two decimals, and p; no p below a thousandth is told apart."""
-        p = "< 0.001" if self.p < 0.001 else f"= {self.p:.3f}"
+        """The difference with its interval, and p, to two decimals: 2,000 coins do not tell more."""
+        p = "< 0.005" if self.p < 0.005 else f"= {self.p:.2f}"
         return f"{Interval(self.mean, self.low, self.high)}, p {p}"
 
 
