@@ -36,7 +36,6 @@ from lessons_lib.methods import (
     deconvnet,
     evaluation,
     filters,
-    invariance,
     occlusion,
     patches,
     receptive_field,
@@ -211,9 +210,6 @@ CHECKS: dict[Callable[..., Any], Callable[[Callable[..., Any], Given], Any]] = {
     ),
     filters.weight_layers: lambda method, g: method(g.model),
     filters.weights: lambda method, g: method(g.model, "conv1"),
-    invariance.measure_invariance: lambda method, g: method(
-        g.model, g.images, g.images.roll(2, 3)[:, None], [2.0], LAYERS, g.classes[:, None].tolist()
-    ),
     occlusion.occlude: lambda method, g: method(
         g.model, g.inputs[0], 3, patch=8, stride=8, layer="relu3", progress=False
     ),

@@ -20,6 +20,7 @@ from lessons_lib.data.face_parts import (
 from lessons_lib.data.pictures import to_input
 from lessons_lib.methods.correspondence import (
     GREY,
+    Difference,
     compare,
     cover,
     delta,
@@ -196,12 +197,11 @@ def test_distances_are_symmetric_shares_and_keep_the_triangle(count, features, s
     assert (distances[:, None] <= through.transpose(1, 2) + 1e-5).all()
 
 
-def test_error_and_interval():
+def test_mean_and_interval():
     distances = sign_distances(sparse_changes(12, 200))
     result = delta(distances)
     pairs = [distances[i, j].item() for i in range(12) for j in range(i)]
     assert result.mean == pytest.approx(np.mean(pairs))
-    assert result.error == pytest.approx(stats.sem(pairs))
     assert result.low < result.mean < result.high
     assert delta(distances) == result, "the same seed gives the same interval"
     assert delta(distances, seed=1) != result
@@ -211,8 +211,10 @@ def test_interval_is_wider_than_pairs_suggest_when_pictures_differ():
     """One odd picture spoils all its pairs together: that is why pictures are resampled, not pairs."""
     changes = torch.ones(8, 100)
     changes[:4] = torch.randn(4, 100, generator=torch.Generator().manual_seed(0))
-    result = delta(sign_distances(changes))
-    assert result.high - result.low > 2 * 1.96 * result.error
+    distances = sign_distances(changes)
+    result = delta(distances)
+    pairs = [distances[i, j].item() for i in range(8) for j in range(i)]
+    assert result.high - result.low > 2 * 1.96 * stats.sem(pairs)
 
 
 def test_bootstrap_covers_the_truth():
@@ -237,6 +239,11 @@ def test_compare_finds_a_difference_and_only_a_true_one():
     assert found.p < 0.002
     back = compare(control, part)
     assert (back.mean, back.p) == (pytest.approx(-found.mean), pytest.approx(found.p, abs=0.002))
+
+
+def test_a_difference_says_no_more_of_p_than_was_tried():
+    assert str(Difference(0.123, 0.1, 0.15, 0.0005)) == "0.12 [0.10, 0.15], p < 0.005"
+    assert str(Difference(-0.004, -0.02, 0.01, 0.37381)) == "0.00 [-0.02, 0.01], p = 0.37"
 
 
 def test_permutation_test_is_honest():

@@ -15,7 +15,6 @@ from lessons_lib.methods import (
     embeddings,
     evaluation,
     filters,
-    invariance,
     patches,
     receptive_field,
     saliency,
@@ -73,9 +72,6 @@ METHODS = {
     "ascend": lambda net, x: class_visualization.maximise_activation(
         net, x, 1, steps=2, weight=0.1, jitter=2, progress=False
     ),
-    "measure_invariance": lambda net, x: invariance.measure_invariance(
-        net, BYTES, BYTES[:, None].expand(-1, 3, -1, -1, -1), [0, 1, 2], ["4"], [[0], [1]]
-    ).relative("4"),
     "top_activations": lambda net, x: patches.top_activations(net, BYTES, "4", 2).values,
     "features": lambda net, x: networks.features(net, BYTES, ["4"], pool=1)["4"],
     "feature_changes": lambda net, x: feature_changes(net, BYTES, {"a": BYTES.flip(2)}, ["4"])["4"]["a"],
@@ -94,7 +90,6 @@ MEASURES = {
     "structural_similarity": lambda x: evaluation.structural_similarity(x[:, 0], x[:, 1]),
     "ranking": lambda x: evaluation.ranking(x[:, 0]),
     "power_spectrum": lambda x: class_visualization.power_spectrum(x)[1],
-    "linearity": lambda x: invariance.linearity(range(SIDE), x[0, 0]),
     "autocorrelation": filters.autocorrelation,
     "nearest": lambda x: embeddings.nearest(x[0, 0], 3),
     "trustworthiness": lambda x: torch.tensor(embeddings.trustworthiness(x[0, 0], x[0, 0, :, :2], 3)),

@@ -35,7 +35,6 @@ from lessons_lib.methods.evaluation import (
     ranking,
 )
 from lessons_lib.methods.filters import weight_layers
-from lessons_lib.methods.invariance import measure_invariance
 from lessons_lib.methods.patches import top_activations
 from lessons_lib.methods.receptive_field import effective_receptive_field, receptive_fields
 from lessons_lib.methods.saliency import gradient, guided_backpropagation
@@ -332,7 +331,6 @@ def test_a_layer_that_runs_twice_is_ambiguous_to_every_method():
         lambda: top_activations(net, bytes_, "conv", 1),
         lambda: features(net, bytes_, ["conv"]),
         lambda: feature_changes(net, bytes_, {"a": bytes_}, ["conv"]),
-        lambda: measure_invariance(net, bytes_, bytes_[:, None], [1.0], ["conv"], [[0], [0]]),
     ):
         with pytest.raises(ValueError, match="ran 2 times"):
             method()
@@ -370,9 +368,6 @@ ON_OUTPUTS = {
     "deconvnet_map": lambda net, x, _: deconvnet_map(net, x[0], 1),
     "cam_map": lambda net, x, _: cam_map(net, x[0], 1),
     "parameter_randomisation_test": lambda net, x, _: parameter_randomisation_test(gradient_map, net, x, 1),
-    "measure_invariance": lambda net, _, b: measure_invariance(
-        net, b, b[:, None], [1.0], ["net.0"], [[0], [0]]
-    ),
 }
 
 
@@ -389,7 +384,7 @@ def test_a_container_as_output_is_refused_in_a_sentence(method, container):
     same(net, before)
 
 
-@pytest.mark.parametrize("method", ["deletion", "insertion", "measure_invariance"])
+@pytest.mark.parametrize("method", ["deletion", "insertion"])
 def test_the_softmax_of_one_logit_is_refused_and_what_is_advised_is_the_sigmoid(method):
     one = Wrapped(lambda z: z[:, :1])
     inputs, bytes_ = pictures(dtype=torch.float32), torch.zeros(2, 3, SIDE, SIDE, dtype=torch.uint8)
@@ -496,7 +491,6 @@ def test_other_precisions_than_the_networks_are_refused_in_a_sentence():
         lambda: top_activations(net, bytes_, "conv1", 1),
         lambda: features(net, bytes_, ["conv1"]),
         lambda: feature_changes(net, bytes_, {"a": bytes_}, ["conv1"]),
-        lambda: measure_invariance(net, bytes_, bytes_[:, None], [1.0], ["conv1"], [[0], [0]]),
     ):
         with pytest.raises(TypeError, match=r"torch.float32 and the network torch.float16: convert"):
             method()

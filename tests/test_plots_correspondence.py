@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lessons_lib.methods.correspondence import Delta
-from lessons_lib.plots.correspondence import deltas, hidden_parts, marked, sign_patterns, spoken
+from lessons_lib.plots.correspondence import deltas, hidden_parts, sign_patterns
 from lessons_lib.statistics import Interval
 from tests.figures import drawn
 
@@ -27,23 +26,26 @@ def test_hidden_parts_has_a_column_for_each_condition():
         hidden_parts(PICTURES[:0], {})
 
 
-def test_sign_patterns_show_the_features_that_change_most_often_in_order():
-    changes = torch.tensor([[0, -2.0, 1, 3, 0], [0, -0.5, 1, 0, 0], [0, -1, -4, 2, 0.1]])
-    figure = sign_patterns(PICTURES, changes, "nose hidden", features=3)
-    bars = next(axis for axis in figure.axes if "features" in axis.get_xlabel())
-    expected = changes.sign()[:, [3, 2, 1]]  # sums of signs: 2, 1, −3
-    assert np.array_equal(bars.images[0].get_array(), expected)
-    assert "3 of 5 features" in bars.get_xlabel()
+def test_sign_patterns_draw_the_signs_they_are_given_beside_their_pictures():
+    signs = torch.tensor([[0.0, -1, 1, 1], [0, -1, 1, 0], [0, -1, -1, 1]])
+    figure = sign_patterns(
+        {"left_eye": PICTURES, "nose": PICTURES // 2}, {"left_eye": signs, "nose": -signs}, "four"
+    )
+    eye, nose = (axis for axis in figure.axes if axis.get_title())
+    assert (eye.get_title(), nose.get_title()) == ("left eye hidden", "nose hidden")
+    assert np.array_equal(eye.images[0].get_array(), signs)
+    assert np.array_equal(nose.images[0].get_array(), -signs)
+    assert nose.get_xlabel() == "four"
     assert np.array_equal(figure.axes[1].images[0].get_array(), PICTURES[1].permute(1, 2, 0))
     drawn(figure)
-    with pytest.raises(ValueError, match="as many pictures"):
-        sign_patterns(PICTURES, changes[:2], "")
+    with pytest.raises(ValueError, match="for each picture"):
+        sign_patterns({"nose": PICTURES}, {"nose": signs[:2]}, "")
 
 
 def test_deltas_draw_means_and_intervals():
     values = {
-        "middle": {"nose": Delta(0.3, 0.01, 0.25, 0.36), "random": Delta(0.4, 0.01, 0.38, 0.42)},
-        "late": {"nose": Delta(0.2, 0.01, 0.1, 0.3), "random": Delta(0.3, 0.01, 0.2, 0.4)},
+        "middle": {"nose": Interval(0.3, 0.25, 0.36), "random": Interval(0.4, 0.38, 0.42)},
+        "late": {"nose": Interval(0.2, 0.1, 0.3), "random": Interval(0.3, 0.2, 0.4)},
     }
     figure = deltas(values, chance=0.5)
     middle, late = figure.axes
@@ -53,24 +55,7 @@ def test_deltas_draw_means_and_intervals():
     assert np.allclose(bars.get_segments()[1][:, 0], [0.25, 0.36])
     assert {line.get_linestyle() for line in late.lines} >= {":"}
     drawn(figure)
-    drawn(deltas({"middle": {"nose": Delta(0.3, 0.01, 0.25, 0.36)}}))
-    assert spoken(values) == (
-        "Δ in middle: nose 0.30 [0.25, 0.36], random 0.40 [0.38, 0.42]; "
-        "in late: nose 0.20 [0.10, 0.30], random 0.30 [0.20, 0.40]."
-    )
-    turned = {"late": {"left_eye": Interval(0.2, 0.1, 0.3)}}
-    assert spoken(turned) == "Δ in late: left eye 0.20 [0.10, 0.30]."
+    drawn(deltas({"middle": {"nose": Interval(0.3, 0.25, 0.36)}}))
     for bad in ({}, {"middle": values["middle"], "late": {"nose": values["late"]["nose"]}}):
         with pytest.raises(ValueError, match="same conditions"):
             deltas(bad)
-
-
-def test_marked_shows_marks_and_crosshair():
-    figure = marked(PICTURES[0], {"nose": (0.5, 0.25)}, 0.75, 0.5, "left_eye")
-    (axis,) = figure.axes
-    dot = axis.lines[0]
-    assert (dot.get_xdata()[0], dot.get_ydata()[0]) == (1.5, 3.5)
-    assert axis.texts[0].get_text() == "nose"
-    assert axis.lines[1].get_ydata()[0] == 5.5
-    assert axis.get_title() == "crosshair: left eye"
-    drawn(figure)

@@ -10,7 +10,6 @@ from matplotlib.colors import to_hex
 from lessons_lib import plots
 from lessons_lib.course import figure_style
 from lessons_lib.methods.evaluation import Curve, Randomisation
-from lessons_lib.methods.invariance import PIXELS, Invariance
 from lessons_lib.plots import deconvnet, evaluation, invariance, transfer
 
 pytestmark = pytest.mark.usefixtures("no_open_figures")
@@ -20,14 +19,15 @@ NAMES = [f"line {i}" for i in range(COUNT)]
 SHARES, BY_COUNT = {"a": 0.1, "b": 0.2}, {1: (0.1, 0.2), 2: (0.3, 0.5)}
 BY_EPOCH = {name: {1: 0.5, 2: 0.75} for name in NAMES}
 CURVE = Curve(torch.linspace(0, 1, 3, dtype=torch.float64), torch.rand(2, 3))
-ROBUST = Invariance((0.0, 1.0), {PIXELS: torch.rand(2, 2)}, {PIXELS: 1.0}, torch.rand(2, 2))
 CHECK = Randomisation(("a",), torch.rand(1, 2), torch.rand(1, 2), torch.rand(2, 8, 8), torch.rand(1, 2, 8, 8))
 
 FIGURES = {
     "by_layer": lambda: plots.by_layer(dict.fromkeys(NAMES, SHARES), title="", ylabel=""),
     "learning_curves": lambda: deconvnet.learning_curves(dict.fromkeys(NAMES, torch.rand(2, 3)), ""),
     "settling": lambda: deconvnet.settling(BY_EPOCH),
-    "training_curves": lambda: invariance.training_curves({"shift": dict.fromkeys(NAMES, ROBUST)}),
+    "training_curves": lambda: invariance.training_curves(
+        {"shift": (0, 1)}, {"shift": dict.fromkeys(NAMES, torch.rand(1, 2))}
+    ),
     "curves of transfer": lambda: transfer.curves(
         {"digits": dict.fromkeys(NAMES, BY_COUNT)}, {"digits": 0.1}
     ),
@@ -46,9 +46,3 @@ def test_every_line_is_drawn_and_looks_like_no_other(name):
         looks = {(to_hex(line.get_color()), line.get_marker(), line.get_linestyle()) for line in lines}
         assert len(looks) == COUNT
     plt.close(figure)
-
-
-def test_one_line_for_each_name_of_a_picture():
-    many = Invariance((0.0, 1.0), {PIXELS: torch.rand(3, 2)}, {PIXELS: 1.0}, torch.rand(3, 2))
-    with pytest.raises(ValueError, match="zip"):
-        invariance.invariance_curves({"shift": many}, ["a", "b"], {PIXELS: "pixels"})

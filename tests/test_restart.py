@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from lessons_lib import training
-from lessons_lib.data.marks import save_marks
 from lessons_lib.data.pictures import Pictures
 from lessons_lib.methods import cam, correspondence, evaluation, saliency
 from lessons_lib.methods.class_visualization import maximise_activation
 from lessons_lib.methods.deconvnet import deconvnet
-from lessons_lib.methods.invariance import measure_invariance
 from lessons_lib.methods.occlusion import occlude
 from lessons_lib.methods.patches import top_activations
 from lessons_lib.methods.receptive_field import effective_receptive_field, receptive_fields
@@ -95,11 +92,6 @@ def change(model: nn.Module) -> Any:
     return correspondence.feature_changes(model, IMAGES, {"eye": IMAGES // 2}, ["block1"], batch_size=2)
 
 
-def drift(model: nn.Module) -> Any:
-    views = IMAGES[:, None].repeat(1, 2, 1, 1, 1)
-    return measure_invariance(model, IMAGES, views, (0, 1), ["block1"], [[0]] * 4, batch_size=2)
-
-
 FORWARD: dict[str, Callable[[nn.Module], Any]] = {
     "capture": lambda model: capture(model, INPUTS, ["block1", "block4"], batch_size=2),
     "predict": lambda model: predict(model, IMAGES, batch_size=2),
@@ -117,7 +109,6 @@ FORWARD: dict[str, Callable[[nn.Module], Any]] = {
     "occlude": lambda model: occlude(model, INPUTS[0], 0, patch=16, stride=8, progress=False),
     "ascend": lambda model: maximise_activation(model, INPUTS, CLASSES, steps=3, progress=False),
     "feature_changes": change,
-    "measure_invariance": drift,
     "deletion": lambda model: evaluation.deletion(
         model, INPUTS, INPUTS[:, 0], CLASSES, steps=2, batch_size=4
     ),
@@ -197,18 +188,3 @@ def test_a_training_stopped_while_it_saves_keeps_the_epoch_before(
     assert len(train(resumed, file).history) == 2
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
     assert not list(tmp_path.glob("*.part")), "the second save replaces the half of the first"
-
-
-def test_marks_stopped_while_they_are_written_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    file = tmp_path / "marks.json"
-    save_marks(file, {"cat": {"nose": (0.5, 0.5)}})
-
-    def write(path: Path, text: str, **_: Any) -> None:
-        path.write_bytes(text[:5].encode())
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Path, "write_text", write)
-        with pytest.raises(KeyboardInterrupt):
-            save_marks(file, {"dog": {"nose": (0.1, 0.1)}})
-    assert list(json.loads(file.read_text(encoding="utf-8"))) == ["cat"]

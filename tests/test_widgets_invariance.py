@@ -2,35 +2,37 @@
 
 import torch
 
-from lessons_lib.methods.invariance import Invariance
-from lessons_lib.plots.invariance import transformation
+from lessons_lib.plots.invariance import ANSWER, transformation
 from lessons_lib.widgets.invariance import transformation_panel
 from tests.figures import file_of, panel_png
 
-LAYERS = {"conv": "first layer"}
+NAMES = ("cat", "cup")
+AMOUNTS = {"shift": (-1, 0, 1, 2), "scale": (1, 2)}
 
 
-def measured(*amounts):
-    count = len(amounts)
-    return Invariance(tuple(amounts), {"conv": torch.rand(2, count)}, {"conv": 1.0}, torch.rand(2, count))
+def look(name, kind, amount):
+    generator = torch.Generator().manual_seed(100 * NAMES.index(name) + 10 * len(kind) + int(amount) + 1)
+    return torch.randint(0, 256, (3, 8, 8), dtype=torch.uint8, generator=generator)
 
 
 def test_panel_draws_what_its_controls_say():
-    originals = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
-    results = {"shift": measured(-1.0, 0.0, 1.0, 2.0), "scale": measured(1.0, 2.0)}
-    views = {
-        kind: torch.randint(0, 256, (2, len(r.amounts), 3, 8, 8), dtype=torch.uint8)
-        for kind, r in results.items()
+    measured = {
+        kind: {"first layer": torch.rand(2, len(steps)), ANSWER: torch.rand(2, len(steps))}
+        for kind, steps in AMOUNTS.items()
     }
-    box = transformation_panel(("cat", "cup"), originals, views, results, LAYERS)
+
+    def expected(kind, step, neutral):
+        pictures = look("cup", kind, neutral), look("cup", kind, AMOUNTS[kind][step])
+        rows = {name: table[1] for name, table in measured[kind].items()}
+        return panel_png(transformation(*pictures, kind, AMOUNTS[kind], rows, step))
+
+    box = transformation_panel(NAMES, look, AMOUNTS, measured)
     kind, picture, step = box.children[0].children
     assert (step.value, step.max) == (1, 3), "begins at the untransformed picture"
     picture.value, step.value = "cup", 3
-    static = transformation(originals[1], views["shift"][1, 3], results["shift"], 1, 3, "shift", LAYERS)
-    assert file_of(box) == panel_png(static)
+    assert file_of(box) == expected("shift", 3, 0)
     assert "cup before and after a shift of 2" in box.children[-1].value
     kind.value = "scale"
     assert (step.value, step.max) == (0, 1)
     assert box.children[1].value == ""
-    static = transformation(originals[1], views["scale"][1, 0], results["scale"], 1, 0, "scale", LAYERS)
-    assert file_of(box) == panel_png(static)
+    assert file_of(box) == expected("scale", 0, 1)

@@ -14,7 +14,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "digits",
         "face_parts",
         "hymenoptera",
-        "marks",
         "pets",
         "photos",
     ],

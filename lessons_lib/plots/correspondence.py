@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
 import torch
@@ -10,7 +10,6 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from lessons_lib.methods.correspondence import Delta
 from lessons_lib.plots import SIGNED, as_image
 from lessons_lib.statistics import Interval
 
@@ -41,60 +40,46 @@ def hidden_parts(images: Tensor, hidden: Mapping[str, Tensor]) -> Figure:
     return figure
 
 
-def sign_patterns(hidden: Tensor, changes: Tensor, title: str, *, features: int = 120) -> Figure:
-    """Occluded pictures, each beside the signs of the changes it causes: stripes are features that all agree on.
-
-    Shown are the ``features`` that change in most of the pictures, sorted by the sum of their signs.
+def sign_patterns(hidden: Mapping[str, Tensor], signs: Mapping[str, Tensor], xlabel: str) -> Figure:
+    """Occluded pictures, each beside the signs of the changes it causes: a panel for each condition.
 
     Args:
-        hidden: the occluded pictures, uint8, shape (N, 3, H, W), N at most a dozen.
-        changes: ε = original − occluded at one layer, shape (N, …).
-        title: over the figure.
-        features: how many to show.
+        hidden: by condition, the occluded pictures, uint8, shape (N, 3, H, W), N at most a dozen.
+        signs: by condition −1, 0 or 1 for each picture and feature, shape (N, features).
+        xlabel: which features, in which order.
 
     Raises:
-        ValueError: if there are not as many pictures as changes.
+        ValueError: if there are not as many pictures as rows of signs.
     """
-    if hidden.ndim != 4 or len(hidden) != len(changes) or not len(changes):
-        raise ValueError(
-            f"need as many pictures (N, 3, H, W) as changes (N, …), at least one, not {tuple(hidden.shape)} and "
-            f"{tuple(changes.shape)}"
-        )
-    signs = changes.flatten(1).sign()
-    often = signs.abs().sum(0).argsort(descending=True, stable=True)[:features]
-    order = often[signs[:, often].sum(0).argsort(descending=True, stable=True)]
-    count = len(hidden)
-    figure = plt.figure(figsize=(11, 0.55 * count + 1.1))
-    grid = figure.add_gridspec(count, 2, width_ratios=(0.6, 10))
+    if any(len(signs[condition]) != len(stack) for condition, stack in hidden.items()):
+        raise ValueError("need a row of signs for each picture of each condition")
+    count = max(map(len, hidden.values()))
+    figure = plt.figure(figsize=(10.5, len(hidden) * (0.42 * count + 0.4) + 0.3))
     figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.01, wspace=0, hspace=0)
-    for i, picture in enumerate(hidden):
-        axis = figure.add_subplot(grid[i, 0])
-        axis.imshow(as_image(picture))
-        axis.axis("off")
-    bars = figure.add_subplot(grid[:, 1])
-    drawn = bars.imshow(
-        signs[:, order].numpy(),
-        cmap=ListedColormap(plt.get_cmap(SIGNED)((0.15, 0.5, 0.85))),
-        vmin=-1,
-        vmax=1,
-        aspect="auto",
-        interpolation="nearest",
-    )
-    bars.set_yticks([i + 0.5 for i in range(count - 1)], minor=True)
-    bars.set(
-        yticks=[],
-        xticks=[],
-        xlabel=f"{len(order)} of {signs.shape[1]:,} features, those changed most often",
-    )
-    bars.grid(which="minor", axis="y", color="white", linewidth=3)
-    bars.tick_params(which="minor", length=0)
-    legend = figure.colorbar(drawn, ax=bars, ticks=[-2 / 3, 0, 2 / 3], shrink=0.9, pad=0.01)
+    grid = figure.add_gridspec(len(hidden) * count, 2, width_ratios=(0.5, 10))
+    colours = ListedColormap(plt.get_cmap(SIGNED)((0.15, 0.5, 0.85)))
+    axes = []
+    for panel, (condition, stack) in enumerate(hidden.items()):
+        for i, picture in enumerate(stack):
+            axis = figure.add_subplot(grid[panel * count + i, 0])
+            axis.imshow(as_image(picture))
+            axis.axis("off")
+        bars = figure.add_subplot(grid[panel * count : (panel + 1) * count, 1])
+        drawn = bars.imshow(
+            signs[condition].numpy(), cmap=colours, vmin=-1, vmax=1, aspect="auto", interpolation="nearest"
+        )
+        bars.set_yticks([i + 0.5 for i in range(count - 1)], minor=True)
+        bars.set(yticks=[], xticks=[], title=f"{condition.replace('_', ' ')} hidden")
+        bars.grid(which="minor", axis="y", color="white", linewidth=3)
+        bars.tick_params(which="minor", length=0)
+        axes.append(bars)
+    axes[-1].set_xlabel(xlabel)
+    legend = figure.colorbar(drawn, ax=axes, ticks=[-2 / 3, 0, 2 / 3], shrink=0.6, pad=0.01)
     legend.ax.set_yticklabels(["grew", "same", "shrank"], fontsize=8)
-    figure.suptitle(title, fontsize=11)
     return figure
 
 
-def deltas(values: Mapping[str, Mapping[str, Delta | Interval]], *, chance: float | None = None) -> Figure:
+def deltas(values: Mapping[str, Mapping[str, Interval]], *, chance: float | None = None) -> Figure:
     """Δ by condition with its interval over pictures, a panel for each layer or network.
 
     Args:
@@ -125,63 +110,3 @@ def deltas(values: Mapping[str, Mapping[str, Delta | Interval]], *, chance: floa
         axis.set_yticks(range(len(names)), [name.replace("_", " ") for name in names])
         axis.set(title=panel, xlabel="Δ, mean share of signs that differ", ylim=(-0.6, len(names) - 0.4))
     return figure
-
-
-def spoken(values: Mapping[str, Mapping[str, Delta | Interval]]) -> str:
-    """What :func:`deltas` shows, for readers who cannot see it: Δ with its interval, by panel and condition.
-
-    Args:
-        values: by panel, then condition.
-
-    Returns:
-        A sentence, such as "Δ in layer 5: nose 0.40 [0.38, 0.42], random 0.47 [0.46, 0.48]; in layer 7: …".
-    """
-    panels = []
-    for panel, by_condition in values.items():
-        names = [
-            f"{name.replace('_', ' ')} {value.mean:.2f} [{value.low:.2f}, {value.high:.2f}]"
-            for name, value in by_condition.items()
-        ]
-        panels.append(f"{panel}: {', '.join(names)}")
-    return f"Δ in {'; in '.join(panels)}."
-
-
-def marked(
-    image: Tensor, points: Mapping[str, tuple[float, float]], row: float, column: float, part: str
-) -> Figure:
-    """A picture with the parts marked so far and a crosshair where the next mark would be.
-
-    Args:
-        image: uint8, shape (3, H, W).
-        points: by part, (row, column) as shares of the sides, 0–1.
-        row: of the crosshair, 0–1 from the top.
-        column: of the crosshair, 0–1 from the left.
-        part: what the crosshair is to mark.
-    """
-    height, width = image.shape[1:]
-    figure, axis = plt.subplots(figsize=(4 * min(1.3, width / height), 4.2))
-    axis.imshow(as_image(image))
-    for colour, (name, (down, across)) in zip(_colours(len(points)), points.items(), strict=True):
-        axis.plot(
-            across * width - 0.5,
-            down * height - 0.5,
-            "o",
-            color=colour,
-            markeredgecolor="white",
-            markersize=9,
-        )
-        axis.annotate(
-            name.replace("_", " "), (across * width, down * height), xytext=(8, 4), textcoords="offset points",
-            color="white", fontsize=9, bbox={"facecolor": "black", "alpha": 0.6, "pad": 1.5, "edgecolor": "none"},
-        )  # fmt: skip
-    for colour, line in (("white", 2.5), ("black", 1)):
-        axis.axhline(row * height - 0.5, color=colour, linewidth=line)
-        axis.axvline(column * width - 0.5, color=colour, linewidth=line)
-    axis.set_title(f"crosshair: {part.replace('_', ' ')}")
-    axis.axis("off")
-    return figure
-
-
-def _colours(count: int) -> Sequence[str]:
-    colours = plt.rcParams["axes.prop_cycle"].by_key()["color"]
-    return [colours[i % len(colours)] for i in range(count)]
