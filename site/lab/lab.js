@@ -23,6 +23,7 @@ const lab = window.lab = {
     clean: null, covered: null, // the probabilities without the patch and with it
     k: 0, evidence: null, // the class of the maps, and its evidence
     swept: null, // the probabilities for each place of a patch
+    kept: false, // whether the page would work without a connection
     milliseconds: {}, // how long each job took the last time
 };
 
@@ -63,8 +64,20 @@ function load() {
         }
         element("start").hidden = true;
         if (lab.pixels) await answer();
+        keep();
     })();
     network.catch(error => console.error(error));
+}
+
+// For a visit without a connection: what was loaded is kept, but for what only offline.js itself can see.
+async function keep() {
+    if (!navigator.serviceWorker) return; // not everywhere may a page do this
+    await navigator.serviceWorker.register(new URL("offline.js", import.meta.url));
+    const own = ["network.js", "pixels.js", "files/ort.wasm.bundle.min.mjs", ...Object.keys(about.bytes).map(name => `files/${name}`)];
+    const seen = performance.getEntriesByType("resource").map(entry => entry.name).filter(name => name.startsWith(location.origin));
+    const all = new Set([location.href.split("#")[0], ...seen, ...own.map(name => new URL(name, import.meta.url).href)]);
+    await (await caches.open("lab")).addAll([...all]);
+    lab.kept = true;
 }
 
 // --- the picture and the answers ---
