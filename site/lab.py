@@ -60,12 +60,20 @@ def fetch() -> str:
     NPM.mkdir(parents=True, exist_ok=True)
     for name in ("package.json", "package-lock.json", ".npmrc"):
         shutil.copy(SITE / name, NPM)
-    command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"]
+    command = [
+        npm,
+        "ci",
+        "--ignore-scripts",
+        "--no-audit",
+        "--no-fund",
+        "--prefer-offline",
+        "--fetch-retries=1",
+    ]
+    command += ["--fetch-retry-mintimeout=1000"]  # without a network nobody wants to wait
     run = subprocess.run(command, cwd=NPM, check=False, capture_output=True, text=True)
     if run.returncode:
         print(run.stderr, file=sys.stderr)
-        how = "Run “npm ci --ignore-scripts” in build/npm where there is a network connection."
-        return f"npm could not fetch onnxruntime-web. {how}"
+        return "npm could not fetch onnxruntime-web, for which it needs a network connection once."
     (NPM / "node_modules" / "done").touch()
     return ""
 

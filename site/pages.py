@@ -48,6 +48,9 @@ PAGE = """
 {%- if '_panel(' in cell.source %}
 
 *Run this cell in JupyterLab to get the panel.*
+{%- if 'occlusion_panel(' in cell.source or 'cam_panel(' in cell.source %}
+*[The lab](../lab/index.md) has one like it that works here, on the website.*
+{%- endif -%}
 {%- endif -%}
 {%- endblock codecell -%}
 {%- macro printed(text) %}

@@ -248,7 +248,7 @@ function drawMap(id, values, side, where, words) {
     scale.hidden = !values;
     if (!values) {
         draw(id, lab.pixels, `${lab.title}, without a map`);
-        element(`${id}-note`).textContent = "";
+        element(`${id}-note`).textContent = lab.clean || id === "occlusion" ? "" : "The map comes with the network’s answers.";
         return;
     }
     const limit = Math.max(...values.map(Math.abs)), most = best(values), [title, note] = words();
@@ -282,7 +282,7 @@ function photographs() {
         Object.assign(image, {src: new URL(`files/photos/${name}_small.jpg`, import.meta.url), alt: title, title});
         const show = async () => {
             const answer = await fetch(new URL(`files/photos/${name}.jpg`, import.meta.url));
-            await open(await answer.blob(), title, `ImageNet's label: ${classes[label]}. (${credit}.)`);
+            await open(await answer.blob(), title, `ImageNet’s label: ${classes[label]}. Credit: ${credit}.`);
         };
         input.value = name;
         input.addEventListener("change", () => { load(); show(); });
@@ -354,6 +354,8 @@ function listen() {
     });
 }
 
+const megabytes = Object.values(about.bytes).reduce((a, b) => a + b) / 1e6;
+element("start").querySelector("button").textContent += ` (${megabytes.toFixed(0)} MB)`;
 list();
 listen();
 photographs();

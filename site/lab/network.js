@@ -3,7 +3,7 @@
 
 import {baseline, blur, cover, pixelsOf, planesOf, resize, softmax} from "./pixels.js";
 
-const LARGE = 1024; // pixels: of larger pictures a canvas makes smaller ones before anything else
+const LARGE = 2048; // pixels: of larger pictures a canvas makes smaller ones before anything else
 const files = name => new URL(`files/${name}`, import.meta.url);
 
 let about; // files/lab.json
