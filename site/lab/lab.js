@@ -13,6 +13,7 @@ const short = value => {
     const digits = value === 0 ? 0 : Math.abs(value) < 0.0995 ? 3 : Math.abs(value) < 9.95 ? 2 : 1;
     return value.toFixed(digits).replace("-", "−");
 };
+const FILLED = {black: "black", grey: "grey", blur: "blurred"};
 const best = values => values.indexOf(Math.max(...values));
 
 // All that the page knows; tests and the curious find it at the console.
@@ -57,7 +58,7 @@ function load() {
         try {
             await ask("load");
         } catch (error) {
-            element("start").textContent = `The network could not be loaded. ${error.message}`;
+            element("start").textContent = `The network could not be loaded: ${error.message} Load the page again to retry.`;
             throw error;
         } finally {
             element("loading").hidden = true;
@@ -187,7 +188,7 @@ function draw(id, pixels, words) {
 
 function drawPatch() {
     const {row, column, side, kind} = lab.patch, [top, bottom, left, right] = box(lab.patch, size);
-    const words = `${lab.title}, with a patch of ${side} by ${side} pixels, ${kind}, centred on row ${row}, column ${column}`;
+    const words = `${lab.title}, with a patch of ${side} by ${side} pixels, ${FILLED[kind]}, centred on row ${row}, column ${column}`;
     const context = draw("picture", lab.pixels, words);
     context.putImageData(new ImageData(lab.fill, size), 0, 0, left, top, right - left, bottom - top);
     const part = pixels => `${100 * pixels / size}%`;
@@ -231,7 +232,7 @@ function drawMaps() {
         const others = swept.probabilities.filter(covered => best(covered) !== best(clean)).length;
         return [
             `What ${name} loses from ${short(clean[k])}`,
-            `Patch of ${swept.side} × ${swept.side} pixels, ${swept.kind}; at ${others} of ${losses.length} places the `
+            `Patch of ${swept.side} × ${swept.side} pixels, ${FILLED[swept.kind]}; at ${others} of ${losses.length} places the `
             + `answer is not ${classes[best(clean)]}. ${(swept.milliseconds / 1000).toFixed(1)} s.`,
         ];
     });
