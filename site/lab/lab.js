@@ -58,7 +58,7 @@ function load() {
         try {
             await ask("load");
         } catch (error) {
-            element("start").textContent = `The network could not be loaded: ${error.message} Load the page again to retry.`;
+            element("start").textContent = `The network could not be loaded: ${error.message} Load the page again.`;
             throw error;
         } finally {
             element("loading").hidden = true;
@@ -74,9 +74,10 @@ function load() {
 async function keep() {
     if (!navigator.serviceWorker) return; // not everywhere may a page do this
     await navigator.serviceWorker.register(new URL("offline.js", import.meta.url));
-    const own = ["network.js", "pixels.js", "files/ort.wasm.bundle.min.mjs", ...Object.keys(about.bytes).map(name => `files/${name}`)];
-    const seen = performance.getEntriesByType("resource").map(entry => entry.name).filter(name => name.startsWith(location.origin));
-    const all = new Set([location.href.split("#")[0], ...seen, ...own.map(name => new URL(name, import.meta.url).href)]);
+    const files = ["ort.wasm.bundle.min.mjs", ...Object.keys(about.bytes)].map(name => `files/${name}`);
+    const own = ["network.js", "pixels.js", ...files].map(name => new URL(name, import.meta.url).href);
+    const seen = performance.getEntriesByType("resource").map(entry => entry.name);
+    const all = new Set([location.href.split("#")[0], ...own, ...seen.filter(url => url.startsWith(location.origin))]);
     await (await caches.open("lab")).addAll([...all]);
     lab.kept = true;
 }
@@ -188,7 +189,8 @@ function draw(id, pixels, words) {
 
 function drawPatch() {
     const {row, column, side, kind} = lab.patch, [top, bottom, left, right] = box(lab.patch, size);
-    const words = `${lab.title}, with a patch of ${side} by ${side} pixels, ${FILLED[kind]}, centred on row ${row}, column ${column}`;
+    const place = `centred on row ${row}, column ${column}`;
+    const words = `${lab.title}, with a patch of ${side} by ${side} pixels, ${FILLED[kind]}, ${place}`;
     const context = draw("picture", lab.pixels, words);
     context.putImageData(new ImageData(lab.fill, size), 0, 0, left, top, right - left, bottom - top);
     const part = pixels => `${100 * pixels / size}%`;
@@ -232,15 +234,15 @@ function drawMaps() {
         const others = swept.probabilities.filter(covered => best(covered) !== best(clean)).length;
         return [
             `What ${name} loses from ${short(clean[k])}`,
-            `Patch of ${swept.side} × ${swept.side} pixels, ${FILLED[swept.kind]}; at ${others} of ${losses.length} places the `
-            + `answer is not ${classes[best(clean)]}. ${(swept.milliseconds / 1000).toFixed(1)} s.`,
+            `Patch of ${swept.side} × ${swept.side} pixels, ${FILLED[swept.kind]}; at ${others} of ${losses.length} `
+            + `places the answer is not ${classes[best(clean)]}. ${(swept.milliseconds / 1000).toFixed(1)} s.`,
         ];
     });
     const values = evidence && [...evidence.evidence];
+    const mean = values && values.reduce((a, b) => a + b) / values.length;
     drawMap("evidence", values, evidence?.side, pixel => (pixel + 0.5) * evidence.side / size - 0.5, () => [
         `Evidence for ${name}`,
-        `${evidence.side} × ${evidence.side} places; their mean ${short(values.reduce((a, b) => a + b) / values.length)} `
-        + `is the logit of ${name}.`,
+        `${evidence.side} × ${evidence.side} places; their mean, ${short(mean)}, is the logit of ${name}.`,
     ]);
 }
 
@@ -249,7 +251,7 @@ function drawMap(id, values, side, where, words) {
     scale.hidden = !values;
     if (!values) {
         draw(id, lab.pixels, `${lab.title}, without a map`);
-        element(`${id}-note`).textContent = lab.clean || id === "occlusion" ? "" : "The map comes with the network’s answers.";
+        element(`${id}-note`).textContent = id === "evidence" ? "The map comes with the network’s answers." : "";
         return;
     }
     const limit = Math.max(...values.map(Math.abs)), most = best(values), [title, note] = words();
