@@ -46,7 +46,7 @@ machines: $(INSTALLED) ## run the lessons as other machines would, compare; LESS
 
 test-browser: $(INSTALLED) ## run every lesson in JupyterLab in Chromium, work its panels, read the site; ARGS="-k 03"
 	$(MAKE) site ARGS=
-	$(BIN)/python -m pytest tests/browser/lab.py tests/browser/site.py $(ARGS)
+	$(BIN)/python -m pytest tests/browser/lab.py tests/browser/lab_page.py tests/browser/site.py $(ARGS)
 
 course: $(INSTALLED) ## execute the lessons into build/course; PROFILE=full, LESSON=01, ARGS="--set NETWORK=alexnet"
 	$(BIN)/python -m lessons_lib.runner course $(if $(PROFILE),--profile $(PROFILE)) $(if $(LESSON),--lesson $(LESSON)) $(ARGS)
@@ -67,6 +67,7 @@ assignments: $(INSTALLED) ## build the release and the solution of the problem s
 	nbgrader generate_solution "*" --force
 
 site: $(INSTALLED) ## write the lessons as they are stored, with search, as a website into build/site
+	$(BIN)/python site/lab.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict -f site/mkdocs.yml $(ARGS)
 
 colab: $(INSTALLED) ## run lesson 04 as Colab would, with Colab's versions and without a checkout; LESSON=00

@@ -21,6 +21,7 @@ from PIL import Image
 # not from lessons_lib, which takes seconds to import torch
 REPOSITORY = Path(__file__).resolve().parents[1]
 LESSONS = sorted((REPOSITORY / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+LAB = REPOSITORY / "build" / "lab"  # what lab.py wrote
 MODEL_CARDS = sorted((REPOSITORY / "data" / "checkpoints").glob("*/README.md"))
 GUIDES = (
     "CONTRIBUTING.md",
@@ -47,6 +48,9 @@ PAGE = """
 {%- if '_panel(' in cell.source %}
 
 *Run this cell in JupyterLab to get the panel.*
+{%- if 'occlusion_panel(' in cell.source or 'cam_panel(' in cell.source %}
+*[The lab](../lab/index.md) has one like it that works here, on the website.*
+{%- endif -%}
 {%- endif -%}
 {%- endblock codecell -%}
 {%- macro printed(text) %}
@@ -84,6 +88,7 @@ def on_config(config: MkDocsConfig) -> None:
     """List the pages in the order of reading."""
     config.nav = [
         {"Home": "README.md"},
+        {"The lab": "lab/index.md"},
         {"Lessons": [_address(lesson) for lesson in LESSONS]},
         {"Guides": list(GUIDES)},
         {"Shipped networks": [_address(card) for card in MODEL_CARDS]},
@@ -95,6 +100,13 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     texts = [REPOSITORY / name for name in ("README.md", *GUIDES)]
     for path in [*texts, *MODEL_CARDS, *sorted(REPOSITORY.glob("notebooks/images/*"))]:
         files.append(File.generated(config, _address(path), abs_src_path=str(path)))
+    for path in sorted((REPOSITORY / "site" / "lab").iterdir()):
+        content = lab_page(path.read_text(encoding="utf-8")) if path.suffix == ".md" else None
+        source = None if content else str(path)
+        files.append(File.generated(config, f"lab/{path.name}", content=content, abs_src_path=source))
+    for path in sorted(LAB.rglob("*.*")) if (LAB / "lab.json").exists() else []:
+        address = f"lab/files/{path.relative_to(LAB).as_posix()}"
+        files.append(File.generated(config, address, abs_src_path=str(path)))
     for lesson in LESSONS:
         text, pictures = to_markdown(nbformat.read(lesson, as_version=4), lesson.stem)
         files.append(File.generated(config, _address(lesson), content=text))
@@ -132,6 +144,16 @@ def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -
 
     pattern = r'<(?P<tag>span|div) class="arithmatex">\\[(\[](?P<tex>.*?)\\[)\]]</(?P=tag)>'
     return re.sub(pattern, formula, html, flags=re.DOTALL)
+
+
+def lab_page(markdown: str) -> str:
+    """The page "The lab", or its title and why there is no more, where what it needs was not made."""
+    if (LAB / "lab.json").exists():
+        return markdown
+    why = LAB / "missing.txt"
+    reason = why.read_text(encoding="utf-8") if why.exists() else "What they need was not made."
+    title = markdown.partition("<link")[0]
+    return f"{title}The panels are not in this copy of the site. {reason} Then run `make site` again.\n"
 
 
 def to_markdown(notebook: NotebookNode, name: str) -> tuple[str, dict[str, bytes]]:

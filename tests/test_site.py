@@ -12,6 +12,7 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import matplotlib.pyplot as plt
@@ -144,12 +145,18 @@ def test_a_lesson_shows_all_that_is_stored_in_it(lesson: Path, site: Path, pages
     assert html.count("Run this cell in JupyterLab") == sum("_panel(" in cell.source for cell in cells)
 
 
-def test_a_figure_becomes_a_file_of_a_known_size():
-    spec = importlib.util.spec_from_file_location("pages", REPOSITORY / "site" / "pages.py")
+def module(name: str) -> Any:
+    """A module of the folder site/, which is no package."""
+    spec = importlib.util.spec_from_file_location(name, REPOSITORY / "site" / f"{name}.py")
     assert spec
     assert spec.loader
-    pages = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(pages)
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+def test_a_figure_becomes_a_file_of_a_known_size():
+    pages = module("pages")
     figure, axis = plt.subplots(figsize=(4, 3))
     axis.plot([0, 1])
     png = plots.img_tag(figure, 'A line rises to "1" & ends.')
@@ -191,6 +198,48 @@ def test_search_knows_every_lesson(site: Path):
         if "exercises" in entry["title"].lower()
     }
     assert found == {f"notebooks/{path.stem}.html" for path in LESSONS if path.name[:2] != "00"}
+
+
+@pytest.mark.parametrize(
+    ("npm", "reason"), [(None, "npm was not found"), ("exit 1", "npm could not fetch onnxruntime-web")]
+)
+def test_without_npm_the_lab_says_why_it_is_empty(
+    npm: str | None,
+    reason: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    lab, pages = module("lab"), module("pages")
+    folder = tmp_path / "lab"
+    for place, path in {"OUT": folder, "WHY_NOT": folder / "missing.txt", "NPM": tmp_path / "npm"}.items():
+        monkeypatch.setattr(lab, place, path)
+    monkeypatch.setattr(pages, "LAB", folder)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    if npm and os.name == "nt":
+        pytest.skip("stands in for npm with a shell script")
+    if npm:
+        (tmp_path / "npm.sh").write_text(f"#!/bin/sh\n{npm}\n")
+        (tmp_path / "npm.sh").chmod(0o755)
+        monkeypatch.setattr(lab.shutil, "which", lambda name: str(tmp_path / f"{name}.sh"))
+    lab.main()
+    assert [path.name for path in folder.iterdir()] == ["missing.txt"]
+    assert reason in capsys.readouterr().err
+    page = pages.lab_page((REPOSITORY / "site" / "lab" / "index.md").read_text(encoding="utf-8"))
+    assert reason in page
+    assert "# The lab" in page
+    assert "<script" not in page
+
+
+def test_what_npm_fetches_is_locked_and_names_no_server():
+    wanted = json.loads((REPOSITORY / "site" / "package.json").read_text(encoding="utf-8"))
+    locked = json.loads((REPOSITORY / "site" / "package-lock.json").read_text(encoding="utf-8"))["packages"]
+    for kind in ("dependencies", "devDependencies"):
+        assert locked[""][kind] == wanted[kind]
+    packages = {name: package for name, package in locked.items() if name}
+    assert {f"node_modules/{name}" for name in wanted["dependencies"]} <= set(packages)
+    assert all(package["integrity"] for package in packages.values())
+    assert "://" not in json.dumps([{**package, "funding": None} for package in packages.values()])
 
 
 def test_a_link_to_nothing_stops_the_build(tmp_path: Path):

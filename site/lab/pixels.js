@@ -1,0 +1,131 @@
+// Pictures as numbers. "Planes" are all the red, then all the green, then all the blue numbers of a square picture,
+// row by row, as PyTorch has them; "pixels" are what a canvas has: red, green, blue, opacity, and so on.
+
+export function planesOf(pixels) {
+    const count = pixels.length / 4;
+    const planes = new Float32Array(3 * count);
+    for (let i = 0; i < count; i++)
+        for (let c = 0; c < 3; c++) planes[c * count + i] = pixels[4 * i + c];
+    return planes;
+}
+
+export function pixelsOf(planes) {
+    const count = planes.length / 3;
+    const pixels = new Uint8ClampedArray(4 * count).fill(255);
+    for (let i = 0; i < count; i++)
+        for (let c = 0; c < 3; c++) pixels[4 * i + c] = planes[c * count + i];
+    return pixels;
+}
+
+// The bicubic filter that PyTorch and Pillow use where they resize without aliasing: wider, the more it shrinks.
+function taps(from, to) {
+    const cubic = x => x < 1 ? (1.5 * x - 2.5) * x * x + 1 : x < 2 ? ((-0.5 * x + 2.5) * x - 4) * x + 2 : 0;
+    const scale = from / to, wide = Math.max(scale, 1);
+    return Array.from({length: to}, (_, i) => {
+        const centre = scale * (i + 0.5);
+        const first = Math.max(0, Math.trunc(centre - 2 * wide + 0.5));
+        const end = Math.min(from, Math.trunc(centre + 2 * wide + 0.5));
+        const weights = Array.from({length: end - first}, (_, j) => cubic(Math.abs(j + first - centre + 0.5) / wide));
+        const sum = weights.reduce((a, b) => a + b);
+        return {first, weights: weights.map(weight => weight / sum)};
+    });
+}
+
+// Filter each row of planes and turn rows into columns, so that doing it twice filters both ways.
+function filterRows(planes, width, filters) {
+    const height = planes.length / 3 / width, out = new Float32Array(3 * filters.length * height);
+    for (let row = 0; row < 3 * height; row++) {
+        const plane = Math.floor(row / height), y = row % height;
+        filters.forEach(({first, weights}, x) => {
+            let sum = 0;
+            for (let j = 0; j < weights.length; j++) sum += weights[j] * planes[row * width + first + j];
+            out[(plane * filters.length + x) * height + y] = sum;
+        });
+    }
+    return out;
+}
+
+// A square picture of another size, in whole numbers from 0 to 255.
+export function resize(planes, from, to) {
+    const filters = taps(from, to);
+    const small = filterRows(filterRows(planes, from, filters), from, filters);
+    return small.map(value => Math.min(255, Math.max(0, Math.round(value))));
+}
+
+// Blurred by a Gaussian as SciPy does it: cut off at four standard deviations, the border repeated.
+export function blur(planes, size, deviation) {
+    const radius = Math.trunc(4 * deviation + 0.5);
+    const gauss = Array.from({length: 2 * radius + 1}, (_, i) => Math.exp(-0.5 * ((i - radius) / deviation) ** 2));
+    const sum = gauss.reduce((a, b) => a + b);
+    const filters = Array.from({length: size}, (_, x) => {
+        const weights = new Array(size).fill(0);
+        gauss.forEach((weight, i) => { weights[Math.min(size - 1, Math.max(0, x + i - radius))] += weight / sum; });
+        return {first: 0, weights};
+    });
+    return filterRows(filterRows(planes, size, filters), size, filters);
+}
+
+// What a patch shows: the picture that would be seen if it covered everything. Black and grey are input values −1, 0.
+export function baseline(planes, size, kind, patch) {
+    if (kind === "blur") return blur(planes, size, patch / 2);
+    return new Float32Array(planes.length).fill({black: -1, grey: 0}[kind]);
+}
+
+// The part of a patch, centred on a pixel, that lies in the picture: rows and columns from … to.
+export function box({row, column, side}, size) {
+    const [top, left] = [row - side / 2, column - side / 2];
+    return [Math.max(0, top), Math.min(size, top + side), Math.max(0, left), Math.min(size, left + side)];
+}
+
+// A copy of a picture with a patch on it, through which another one is seen, written into out at an offset.
+export function cover(planes, other, patch, size, out, offset) {
+    out.set(planes, offset);
+    const [top, bottom, left, right] = box(patch, size);
+    for (let c = 0; c < 3; c++)
+        for (let y = top; y < bottom; y++) {
+            const start = (c * size + y) * size;
+            out.set(other.subarray(start + left, start + right), offset + start + left);
+        }
+}
+
+export function softmax(logits) {
+    const most = logits.reduce((a, b) => Math.max(a, b)), powers = logits.map(logit => Math.exp(logit - most));
+    const sum = powers.reduce((a, b) => a + b);
+    return powers.map(power => power / sum);
+}
+
+// A map of side×side values, enlarged bilinearly: where(pixel) says at which place of the map a pixel lies.
+export function enlarge(map, side, size, where) {
+    const places = Array.from({length: size}, (_, pixel) => {
+        const place = Math.min(side - 1, Math.max(0, where(pixel))), low = Math.min(side - 2, Math.floor(place));
+        return [low, place - low];
+    });
+    const out = new Float32Array(size * size);
+    places.forEach(([row, down], y) => places.forEach(([column, over], x) => {
+        const [a, b, c, d] = [0, 1, side, side + 1].map(step => map[row * side + column + step]);
+        out[y * size + x] = (1 - down) * ((1 - over) * a + over * b) + down * ((1 - over) * c + over * d);
+    }));
+    return out;
+}
+
+// Blue for −1, white for 0, red for 1: ColorBrewer's RdBu, as matplotlib has it.
+export const RED_BLUE = [
+    [5, 48, 97], [33, 102, 172], [67, 147, 195], [146, 197, 222], [209, 229, 240], [247, 247, 247],
+    [253, 219, 199], [244, 165, 130], [214, 96, 77], [178, 24, 43], [103, 0, 31],
+];
+
+function colour(value) {
+    const place = 5 * (1 + Math.min(1, Math.max(-1, value))), low = Math.min(9, Math.floor(place));
+    return RED_BLUE[low].map((shade, c) => shade + (place - low) * (RED_BLUE[low + 1][c] - shade));
+}
+
+// A picture in grey, and over it the colours of a map with a value for each pixel, the stronger the larger it is.
+export function overlay(pixels, values, limit, strength = 0.75) {
+    const out = new Uint8ClampedArray(pixels.length).fill(255);
+    values.forEach((value, i) => {
+        const grey = 0.299 * pixels[4 * i] + 0.587 * pixels[4 * i + 1] + 0.114 * pixels[4 * i + 2];
+        const part = strength * Math.min(1, Math.abs(value / limit));
+        colour(value / limit).forEach((shade, c) => { out[4 * i + c] = grey + part * (shade - grey); });
+    });
+    return out;
+}
