@@ -153,7 +153,7 @@ def _keep_head(method: Callable[..., Any], g: Given) -> Tensor:
 
 
 def _explains(method: Callable[..., Any], g: Given) -> Tensor:
-    return method(g.model, g.inputs[0], 3)
+    return method(g.model, g.inputs[:2], g.classes[:2])
 
 
 MAPS = torch.rand(6, SIDE, SIDE, generator=torch.Generator().manual_seed(8))
@@ -198,6 +198,7 @@ CHECKS: dict[Callable[..., Any], Callable[[Callable[..., Any], Given], Any]] = {
     evaluation.guided_backpropagation_map: _explains,
     evaluation.deconvnet_map: _explains,
     evaluation.cam_map: _explains,
+    evaluation.constant: _explains,
     evaluation.centre_gaussian: _explains,
     evaluation.edges: _explains,
     evaluation.explain: lambda method, g: method(

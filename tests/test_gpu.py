@@ -19,6 +19,7 @@ ASKS_NO_WEIGHTS = {
     networks.device_of,
     networks.memory_format,
     networks.accuracy,
+    evaluation.constant,
     evaluation.centre_gaussian,
     evaluation.edges,
     filters.weight_layers,

@@ -21,7 +21,7 @@ SHARES, BY_COUNT = {"a": 0.1, "b": 0.2}, {1: (0.1, 0.2), 2: (0.3, 0.5)}
 BY_EPOCH = {name: {1: 0.5, 2: 0.75} for name in NAMES}
 CURVE = Curve(torch.linspace(0, 1, 3, dtype=torch.float64), torch.rand(2, 3))
 ROBUST = Invariance((0.0, 1.0), {PIXELS: torch.rand(2, 2)}, {PIXELS: 1.0}, torch.rand(2, 2))
-CHECK = Randomisation(("a",), torch.rand(1, 2), torch.rand(1, 2), torch.rand(2, 8, 8), torch.rand(1, 2, 8, 8))
+CHECK = Randomisation(("a",), torch.rand(1, 2), torch.rand(2, 8, 8), torch.rand(1, 2, 8, 8))
 NOISE = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
 FIGURES = {

@@ -193,15 +193,12 @@ def randomisation(checks: Mapping[str, Randomisation]) -> Figure:
     if len({check.layers for check in checks.values()}) != 1:
         raise ValueError("need at least one check, all with the same layers")
     layers = next(iter(checks.values())).layers
-    figure, axes = plt.subplots(1, 2, figsize=(10, 3.5), sharey=True)
-    panels = (("rank_correlation", "Rank correlation"), ("similarity", "Structural similarity"))
-    for axis, (name, title) in zip(axes, panels, strict=True):
-        for (method, check), style in zip(checks.items(), itertools.cycle(_STYLES), strict=False):
-            means = np.nanmean(getattr(check, name).numpy(), axis=1)
-            axis.plot(range(len(layers) + 1), [1, *means], style, markersize=4, label=method)
-        axis.set_xticks(range(len(layers) + 1), ["none", *layers], rotation=45, ha="right", fontsize=8)
-        axis.set(title=title, xlabel="random from the top down to")
-        axis.axhline(0, color="0.85", linewidth=1, zorder=0)
-    axes[0].set_ylabel("with the trained network's map")
-    axes[1].legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    figure, axis = plt.subplots(figsize=(7, 3.5))
+    for (method, check), style in zip(checks.items(), itertools.cycle(_STYLES), strict=False):
+        means = np.nanmean(check.rank_correlation.numpy(), axis=1)
+        axis.plot(range(len(layers) + 1), [1, *means], style, markersize=4, label=method)
+    axis.set_xticks(range(len(layers) + 1), ["none", *layers], rotation=45, ha="right", fontsize=8)
+    axis.set(xlabel="random from the top down to", ylabel="rank correlation with\nthe trained network's map")
+    axis.axhline(0, color="0.85", linewidth=1, zorder=0)
+    axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure

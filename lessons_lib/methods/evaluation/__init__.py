@@ -1,21 +1,23 @@
 """Mark explanations right or wrong: against the truth, against the network, and against a network that knows nothing.
 
-Every explanation of the course answers the same question, "where in the picture does the network see this class?",
-and is brought here into one form, an :data:`Explainer`. Three kinds of questions are asked of it:
+Every explanation answers the same question, "where in the picture does the network see this class?", and is brought
+into one form, an :data:`Explainer`. The referee, :func:`score`, asks four kinds of questions:
 
 - does it lie where the object is? :func:`pointing_game`, :func:`relevance_mass_accuracy`; and of this class?
   :func:`grids`
 - does it tell which pixels the network needs? :func:`deletion`, :func:`insertion`
+- does it tell which *parts* the network needs, which is known by taking them away? :func:`agreement`
 - does it notice when the network forgets all it has learned? :func:`parameter_randomisation_test`
 
-Two explainers look at no network at all, :func:`centre_gaussian` and :func:`edges`: one that is worth its price beats
-them.
+Three explainers look at no network at all, :func:`constant`, :func:`centre_gaussian` and :func:`edges`: one that is
+worth its price beats them.
 """
 
 from lessons_lib.methods.evaluation.explainers import (
     Explainer,
     cam_map,
     centre_gaussian,
+    constant,
     deconvnet_map,
     edges,
     explain,
@@ -23,24 +25,47 @@ from lessons_lib.methods.evaluation.explainers import (
     gradient_map,
     guided_backpropagation_map,
     occlusion_map,
+    rise,
 )
-from lessons_lib.methods.evaluation.perturbation import Curve, deletion, insertion, ranking
-from lessons_lib.methods.evaluation.pointing import Grids, grids, pointing_game, relevance_mass_accuracy
+from lessons_lib.methods.evaluation.perturbation import (
+    Curve,
+    deletion,
+    insertion,
+    ranking,
+)
+from lessons_lib.methods.evaluation.pointing import (
+    Grids,
+    grids,
+    pointing_game,
+    relevance_mass_accuracy,
+)
 from lessons_lib.methods.evaluation.randomisation import (
     Randomisation,
     parameter_randomisation_test,
     randomised,
     rank_correlation,
-    structural_similarity,
+)
+from lessons_lib.methods.evaluation.referee import (
+    SMALL_IS_GOOD,
+    Scores,
+    agreement,
+    part_effects,
+    part_masses,
+    part_places,
+    score,
 )
 
 __all__ = [
+    "SMALL_IS_GOOD",
     "Curve",
     "Explainer",
     "Grids",
     "Randomisation",
+    "Scores",
+    "agreement",
     "cam_map",
     "centre_gaussian",
+    "constant",
     "deconvnet_map",
     "deletion",
     "edges",
@@ -52,10 +77,14 @@ __all__ = [
     "insertion",
     "occlusion_map",
     "parameter_randomisation_test",
+    "part_effects",
+    "part_masses",
+    "part_places",
     "pointing_game",
     "randomised",
     "rank_correlation",
     "ranking",
     "relevance_mass_accuracy",
-    "structural_similarity",
+    "rise",
+    "score",
 ]

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-import numpy as np
 import torch
 from scipy import stats
 from torch import Tensor, nn
@@ -85,14 +84,12 @@ class Randomisation:
         layers: in the order they were randomised; row i has the first i + 1 of them random.
         rank_correlation: Spearman's, of each map with the trained network's, float64 (L, N), in −1 to 1; NaN where
             a map is the same everywhere.
-        similarity: structural similarity (SSIM) of the two maps, each stretched to 0–1, float64 (L, N), at most 1.
         maps: of the trained network, shape (N, H, W).
         randomised: of the network with the layers random, shape (L, N, H, W).
     """
 
     layers: tuple[str, ...]
     rank_correlation: Tensor
-    similarity: Tensor
     maps: Tensor
     randomised: Tensor
 
@@ -115,7 +112,7 @@ def parameter_randomisation_test(
     Args:
         explainer: see :data:`Explainer`.
         model: a trained network.
-        pictures: its input, float, shape (N, 3, H, W), at least 7×7.
+        pictures: its input, float, shape (N, 3, H, W).
         targets: the class to explain, one for all pictures or shape (N,): the same before and after.
         layers: the order; by default every layer with parameters of its own, the last one first.
         seed: of the new weights.
@@ -125,12 +122,7 @@ def parameter_randomisation_test(
         ValueError: as :func:`randomised` and :func:`explain`.
     """
     if layers is None:
-        own = [
-            name
-            for name, part in uncompiled(model).named_modules()
-            if name and [*part.parameters(recurse=False)]
-        ]
-        layers = own[::-1]
+        layers = layers_with_weights(model)
     if not layers:
         raise ValueError("name at least one layer to randomise")
     maps = explain(explainer, model, pictures, targets)
@@ -141,10 +133,15 @@ def parameter_randomisation_test(
     return Randomisation(
         layers=tuple(layers),
         rank_correlation=torch.stack([rank_correlation(stack, maps) for stack in changed]),
-        similarity=torch.stack([structural_similarity(stack, maps) for stack in changed]),
         maps=maps,
         randomised=torch.stack(changed),
     )
+
+
+def layers_with_weights(model: nn.Module) -> list[str]:
+    """The names of all layers with parameters of their own, the last one first."""
+    named = uncompiled(model).named_modules()
+    return [name for name, part in named if name and [*part.parameters(recurse=False)]][::-1]
 
 
 def rank_correlation(maps: Tensor, others: Tensor) -> Tensor:
@@ -160,47 +157,11 @@ def rank_correlation(maps: Tensor, others: Tensor) -> Tensor:
     Raises:
         ValueError: if the shapes differ.
     """
-    _check_pairs(maps, others)
-    flat = (at_least_float32(stack.detach().cpu()).flatten(1).numpy() for stack in (maps, others))
-    ranks = [torch.from_numpy(stats.rankdata(values, axis=1)) for values in flat]
-    a, b = (rank - rank.mean(1, keepdim=True) for rank in ranks)
-    return (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1))
-
-
-def structural_similarity(maps: Tensor, others: Tensor) -> Tensor:
-    """scikit-image's SSIM of each map and its other, both stretched to 0–1: 1 if they are the same.
-
-    Args:
-        maps: shape (N, H, W), at least 7×7.
-        others: same shape.
-
-    Returns:
-        float64, shape (N,).
-
-    Raises:
-        ValueError: if the shapes differ, or maps are smaller.
-
-    Source: Z. Wang et al., "Image quality assessment" (IEEE Transactions on Image Processing 2004).
-    """
-    from skimage.metrics import structural_similarity as ssim  # noqa: PLC0415 - as in edges
-
-    _check_pairs(maps, others)
-    if min(maps.shape[1:]) < 7:
-        raise ValueError(f"SSIM looks at squares of 7×7, so maps of {tuple(maps.shape[1:])} are too small")
-    pairs = zip(_stretched(maps), _stretched(others), strict=True)
-    return torch.tensor([ssim(a, b, data_range=1.0) for a, b in pairs], dtype=torch.float64)
-
-
-def _stretched(maps: Tensor) -> np.ndarray:
-    """Each map from its least value, 0, to its greatest, 1; all 0 if it is the same everywhere."""
-    values = maps.detach().cpu().double()
-    low, high = values.amin((1, 2), keepdim=True), values.amax((1, 2), keepdim=True)
-    spread = torch.where(high > low, high - low, 1.0)
-    return ((values - low) / spread).numpy()
-
-
-def _check_pairs(maps: Tensor, others: Tensor) -> None:
     if maps.ndim != 3 or maps.shape != others.shape or not maps.numel():
         raise ValueError(
             f"need two stacks of maps of one shape (N, H, W), not {tuple(maps.shape)} and {tuple(others.shape)}"
         )
+    flat = (at_least_float32(stack.detach().cpu()).flatten(1).numpy() for stack in (maps, others))
+    ranks = [torch.from_numpy(stats.rankdata(values, axis=1)) for values in flat]
+    a, b = (rank - rank.mean(1, keepdim=True) for rank in ranks)
+    return (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1))
