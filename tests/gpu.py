@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from lessons_lib import methods, networks
 from lessons_lib.course import seed_everything
+from lessons_lib.data import critters
 from lessons_lib.data.pictures import Pictures, to_input
 from lessons_lib.methods import (
     cam,
@@ -152,6 +153,10 @@ def _keep_head(method: Callable[..., Any], g: Given) -> Tensor:
     return g.logits(tuned)
 
 
+def _twins() -> critters.Twins:
+    return critters.twins(4, 32, seed=1, parts=("left_eye", "nose", "background"))
+
+
 def _explains(method: Callable[..., Any], g: Given) -> Tensor:
     return method(g.model, g.inputs[:2], g.classes[:2])
 
@@ -207,8 +212,10 @@ CHECKS: dict[Callable[..., Any], Callable[[Callable[..., Any], Given], Any]] = {
     evaluation.deletion: lambda method, g: method(g.model, g.inputs, MAPS, g.classes, steps=4),
     evaluation.insertion: lambda method, g: method(g.model, g.inputs, MAPS, g.classes, steps=4),
     evaluation.randomised: _randomised,
-    evaluation.parameter_randomisation_test: lambda method, g: method(
-        evaluation.grad_cam_map("relu4"), g.model, g.inputs[:2], g.classes[:2], ["linear", "conv4"]
+    evaluation.layers_with_weights: lambda method, g: method(g.model),
+    evaluation.part_effects: lambda method, g: method(g.model, _twins()),
+    evaluation.score: lambda method, g: (
+        method(evaluation.gradient_map, g.model, _twins(), steps=2, grid_count=0).values
     ),
     filters.weight_layers: lambda method, g: method(g.model),
     filters.weights: lambda method, g: method(g.model, "conv1"),

@@ -76,9 +76,6 @@ METHODS = {
     "deletion": lambda net, x: evaluation.deletion(net, x, MAPS.to(x.device), LABELS, steps=4).probabilities,
     "insertion": lambda net, x: evaluation.insertion(net, x, MAPS, LABELS.to(x.device), steps=4).area,
     "randomised": changed,
-    "parameter_randomisation_test": lambda net, x: evaluation.parameter_randomisation_test(
-        evaluation.gradient_map, net, x, 1, ["4"]
-    ).rank_correlation,
     "ascend": lambda net, x: class_visualization.maximise_activation(
         net, x, 1, steps=2, progress=False, **CLIMB
     ).frames,

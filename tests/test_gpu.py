@@ -20,6 +20,7 @@ ASKS_NO_WEIGHTS = {
     networks.memory_format,
     networks.accuracy,
     evaluation.constant,
+    evaluation.layers_with_weights,
     evaluation.centre_gaussian,
     evaluation.edges,
     filters.weight_layers,

@@ -30,7 +30,6 @@ from lessons_lib.methods.evaluation import (
     gradient_map,
     guided_backpropagation_map,
     insertion,
-    parameter_randomisation_test,
     randomised,
     ranking,
 )
@@ -369,7 +368,6 @@ ON_OUTPUTS = {
     "guided_backpropagation_map": lambda net, x, _: guided_backpropagation_map(net, x, 1),
     "deconvnet_map": lambda net, x, _: deconvnet_map(net, x, 1),
     "cam_map": lambda net, x, _: cam_map(net, x, 1),
-    "parameter_randomisation_test": lambda net, x, _: parameter_randomisation_test(gradient_map, net, x, 1),
     "measure_invariance": lambda net, _, b: measure_invariance(
         net, b, b[:, None], [1.0], ["net.0"], [[0], [0]]
     ),

@@ -7,7 +7,7 @@ into one form, an :data:`Explainer`. The referee, :func:`score`, asks four kinds
   :func:`grids`
 - does it tell which pixels the network needs? :func:`deletion`, :func:`insertion`
 - does it tell which *parts* the network needs, which is known by taking them away? :func:`agreement`
-- does it notice when the network forgets all it has learned? :func:`parameter_randomisation_test`
+- does it notice when the network forgets all it has learned? :func:`randomised`
 
 Three explainers look at no network at all, :func:`constant`, :func:`centre_gaussian` and :func:`edges`: one that is
 worth its price beats them.
@@ -27,24 +27,9 @@ from lessons_lib.methods.evaluation.explainers import (
     occlusion_map,
     rise,
 )
-from lessons_lib.methods.evaluation.perturbation import (
-    Curve,
-    deletion,
-    insertion,
-    ranking,
-)
-from lessons_lib.methods.evaluation.pointing import (
-    Grids,
-    grids,
-    pointing_game,
-    relevance_mass_accuracy,
-)
-from lessons_lib.methods.evaluation.randomisation import (
-    Randomisation,
-    parameter_randomisation_test,
-    randomised,
-    rank_correlation,
-)
+from lessons_lib.methods.evaluation.perturbation import Curve, deletion, insertion, ranking
+from lessons_lib.methods.evaluation.pointing import Grids, grids, pointing_game, relevance_mass_accuracy
+from lessons_lib.methods.evaluation.randomisation import layers_with_weights, randomised, rank_correlation
 from lessons_lib.methods.evaluation.referee import (
     SMALL_IS_GOOD,
     Scores,
@@ -56,35 +41,9 @@ from lessons_lib.methods.evaluation.referee import (
 )
 
 __all__ = [
-    "SMALL_IS_GOOD",
-    "Curve",
-    "Explainer",
-    "Grids",
-    "Randomisation",
-    "Scores",
-    "agreement",
-    "cam_map",
-    "centre_gaussian",
-    "constant",
-    "deconvnet_map",
-    "deletion",
-    "edges",
-    "explain",
-    "grad_cam_map",
-    "gradient_map",
-    "grids",
-    "guided_backpropagation_map",
-    "insertion",
-    "occlusion_map",
-    "parameter_randomisation_test",
-    "part_effects",
-    "part_masses",
-    "part_places",
-    "pointing_game",
-    "randomised",
-    "rank_correlation",
-    "ranking",
-    "relevance_mass_accuracy",
-    "rise",
-    "score",
-]
+    "SMALL_IS_GOOD", "Curve", "Explainer", "Grids", "Scores", "agreement", "cam_map", "centre_gaussian",
+    "constant", "deconvnet_map", "deletion", "edges", "explain", "grad_cam_map", "gradient_map", "grids",
+    "guided_backpropagation_map", "insertion", "layers_with_weights", "occlusion_map", "part_effects",
+    "part_masses", "part_places", "pointing_game", "randomised", "rank_correlation", "ranking",
+    "relevance_mass_accuracy", "rise", "score",
+]  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -87,15 +88,9 @@ def occlusion_map(patch: int, stride: int = 1) -> Explainer:
     """
 
     def explain(model: nn.Module, inputs: Tensor, targets: Classes) -> Tensor:
+        swept = partial(occlusion.occlude, model, patch=patch, stride=stride, progress=False)
         classes = class_numbers(targets, count=len(inputs)).tolist()
-        return torch.stack(
-            [
-                occlusion.occlude(
-                    model, picture, target, patch=patch, stride=stride, progress=False
-                ).attribution()
-                for picture, target in zip(inputs, classes, strict=True)
-            ]
-        )
+        return torch.stack([swept(*one).attribution() for one in zip(inputs, classes, strict=True)])
 
     return explain
 
@@ -124,24 +119,16 @@ def rise(
         generator, (height, width) = torch.Generator().manual_seed(seed), inputs.shape[2:]
         rows, columns = math.ceil(height / cells), math.ceil(width / cells)
         drawn = (torch.rand(count, 1, cells + 1, cells + 1, generator=generator) < keep).float()
-        large = F.interpolate(drawn, scale_factor=(rows, columns), mode="bilinear", align_corners=False)
-        shifts = torch.stack(
-            [torch.randint(side, (count,), generator=generator) for side in (rows, columns)], 1
-        )
-        masks = torch.stack(
-            [
-                mask[:, y : y + height, x : x + width]
-                for mask, (y, x) in zip(large, shifts.tolist(), strict=True)
-            ]
-        ).to(inputs)
+        large = F.interpolate(drawn, scale_factor=(rows, columns), mode="bilinear", align_corners=False)[:, 0]
+        top, left = (torch.randint(side, (count,), generator=generator).tolist() for side in (rows, columns))
+        cut = [mask[y : y + height, x : x + width] for mask, y, x in zip(large, top, left, strict=True)]
         maps = torch.zeros(len(inputs), height, width)
         with evaluating(model):
             for i, target in enumerate(class_numbers(targets, count=len(inputs)).tolist()):
-                for part in masks.split(batch_size):
-                    logits = logits_of(model(network_input(model, inputs[i] * part)), softmax=True)
-                    maps[i] += torch.einsum(
-                        "m,mhw->hw", logits.softmax(1)[:, target].float().cpu(), part[:, 0].float().cpu()
-                    )
+                for masks in torch.stack(cut).split(batch_size):
+                    masked = inputs[i] * masks[:, None].to(inputs)
+                    logits = logits_of(model(network_input(model, masked)), softmax=True).float().cpu()
+                    maps[i] += torch.einsum("m,mhw->hw", logits.softmax(1)[:, target], masks)
         return maps / (count * keep)
 
     return explain

@@ -5,16 +5,13 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import cast
 
 import torch
 from scipy import stats
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
-from lessons_lib.methods.evaluation.explainers import Explainer, explain
-from lessons_lib.networks import Classes, at_least_float32, get_layer, seeded, uncompiled
+from lessons_lib.networks import at_least_float32, get_layer, seeded, uncompiled
 
 
 @contextlib.contextmanager
@@ -76,70 +73,12 @@ def _parts(name: str, layer: nn.Module) -> list[nn.Module]:
     return parts
 
 
-@dataclass(frozen=True)
-class Randomisation:
-    """How much maps change while the network loses its weights, L layers of them, for N pictures.
-
-    Attributes:
-        layers: in the order they were randomised; row i has the first i + 1 of them random.
-        rank_correlation: Spearman's, of each map with the trained network's, float64 (L, N), in −1 to 1; NaN where
-            a map is the same everywhere.
-        maps: of the trained network, shape (N, H, W).
-        randomised: of the network with the layers random, shape (L, N, H, W).
-    """
-
-    layers: tuple[str, ...]
-    rank_correlation: Tensor
-    maps: Tensor
-    randomised: Tensor
-
-
-def parameter_randomisation_test(
-    explainer: Explainer,
-    model: nn.Module,
-    pictures: Tensor,
-    targets: Classes,
-    layers: Sequence[str] | None = None,
-    *,
-    seed: int = 0,
-    progress: bool = False,
-) -> Randomisation:
-    """Randomise a network from the top layer down and watch a map: one that stays does not explain the network.
-
-    J. Adebayo et al., "Sanity Checks for Saliency Maps" (NeurIPS 2018, section 3.1, "cascading randomization"). The
-    model has its weights back afterwards, to the bit.
-
-    Args:
-        explainer: see :data:`Explainer`.
-        model: a trained network.
-        pictures: its input, float, shape (N, 3, H, W).
-        targets: the class to explain, one for all pictures or shape (N,): the same before and after.
-        layers: the order; by default every layer with parameters of its own, the last one first.
-        seed: of the new weights.
-        progress: whether to show a progress bar.
-
-    Raises:
-        ValueError: as :func:`randomised` and :func:`explain`.
-    """
-    if layers is None:
-        layers = layers_with_weights(model)
-    if not layers:
-        raise ValueError("name at least one layer to randomise")
-    maps = explain(explainer, model, pictures, targets)
-    changed = []
-    for count in tqdm(range(1, len(layers) + 1), disable=not progress, unit="layer", leave=False):
-        with randomised(model, layers[:count], seed=seed):
-            changed.append(explain(explainer, model, pictures, targets))
-    return Randomisation(
-        layers=tuple(layers),
-        rank_correlation=torch.stack([rank_correlation(stack, maps) for stack in changed]),
-        maps=maps,
-        randomised=torch.stack(changed),
-    )
-
-
 def layers_with_weights(model: nn.Module) -> list[str]:
-    """The names of all layers with parameters of their own, the last one first."""
+    """The names of all layers with parameters of their own, the last one first.
+
+    The first few of them, more and more, are the "cascading randomization" of J. Adebayo et al., "Sanity Checks for
+    Saliency Maps" (NeurIPS 2018, section 3.1).
+    """
     named = uncompiled(model).named_modules()
     return [name for name, part in named if name and [*part.parameters(recurse=False)]][::-1]
 
