@@ -51,7 +51,7 @@ def _captum(method: type, by_size: bool = False, **options: object) -> Explainer
 
 
 def _smoothgrad(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
-    torch.manual_seed(0)  # a fifteenth of the inputs' range of 2 and more, as in the paper: 10–20 %
+    torch.manual_seed(0)  # the noise is 15 % of the inputs' range; D. Smilkov et al. (2017) advise 10–20 %
     tunnel = NoiseTunnel(Saliency(model))
     found = tunnel.attribute(
         inputs, nt_type="smoothgrad", nt_samples=25, stdevs=0.3, target=targets, abs=False
@@ -229,6 +229,19 @@ def photographs() -> Tensor:
     return torch.stack([photos.resized(photos.photo(name), lite0().size) for name in photos.LABELLED])
 
 
+def table(rows: list[Row]) -> list[str]:
+    """The scores as lines of Markdown: the mean of the networks, with the least and the most of them."""
+    found = [one for one in rows if one["study"] == "scores"]
+    metrics = list(found[0]["scores"])
+    lines = [f"| map | {' | '.join(metrics)} |", "|---" * (len(metrics) + 1) + "|"]
+    for method in METHODS:
+        own = [one["scores"] for one in found if one["method"] == method]
+        cells = [[scores[metric][0] for scores in own] for metric in metrics]
+        shown = [f"{sum(cell) / len(cell) + 0.0:.2f} ({min(cell):.2f} to {max(cell):.2f})" for cell in cells]
+        lines.append(f"| {method} | {' | '.join(shown)} |")
+    return lines
+
+
 def main() -> None:
     """Run what the record lacks."""
     warnings.simplefilter("ignore")  # captum's and torchcam's, on each call
@@ -246,6 +259,7 @@ def main() -> None:
                 records.once(NAME, key, partial(scored, seed, method))["scores"]["parts"],
                 flush=True,
             )
+    print(*table(records.read(NAME)), sep="\n")
 
 
 if __name__ == "__main__":

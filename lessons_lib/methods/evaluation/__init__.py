@@ -9,6 +9,17 @@ into one form, an :data:`Explainer`. The referee, :func:`score`, asks four kinds
 - does it tell which *parts* the network needs, which is known by taking them away? :func:`agreement`
 - does it notice when the network forgets all it has learned? :func:`randomised`
 
+It takes those of other libraries as they are::
+
+    def captums(model, inputs, targets):
+        return captum.attr.InputXGradient(model).attribute(inputs, target=targets)
+
+    def torchcams(model, inputs, targets):
+        with torchcam.methods.GradCAM(model, "relu4") as cam:
+            return cam(targets.tolist(), model(inputs.requires_grad_()), normalized=False)[0]
+
+    print(score(captums, model, critters.twins(120, 64, seed=5)))
+
 Three explainers look at no network at all, :func:`constant`, :func:`centre_gaussian` and :func:`edges`: one that is
 worth its price beats them.
 """
