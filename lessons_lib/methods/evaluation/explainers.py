@@ -12,7 +12,15 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from lessons_lib.methods import cam, deconvnet, occlusion, saliency
-from lessons_lib.networks import Classes, class_numbers, evaluating, logits_of, network_input, uncompiled
+from lessons_lib.networks import (
+    Classes,
+    class_numbers,
+    device_of,
+    evaluating,
+    logits_of,
+    network_input,
+    uncompiled,
+)
 
 Explainer = Callable[[nn.Module, Tensor, Tensor], Tensor]
 """Maps for (model, inputs, targets): of this library, of captum, torchcam or pytorch-grad-cam, or your own.
@@ -180,6 +188,8 @@ def explain(
 ) -> Tensor:
     """The maps of an explainer, checked, and enlarged to the pictures' size.
 
+    The explainer is given pictures and classes on the model's device.
+
     Args:
         explainer: see :data:`Explainer`.
         model: what is to be explained.
@@ -194,18 +204,13 @@ def explain(
     Raises:
         ValueError: for no pictures, another number of classes, or what is not one map (h, w) a picture or holds NaN.
     """
-    classes, maps = one_class_each(pictures, targets), []
+    classes, maps, device = one_class_each(pictures, targets), [], device_of(model)
     batches = list(zip(pictures.split(batch_size), classes.split(batch_size), strict=True))
     for batch, own in tqdm(batches, disable=not progress, unit="batch", leave=False):
-        found = explainer(model, batch, own).detach().cpu()
+        found = explainer(model, batch.to(device), own.to(device)).detach().cpu()
         if found.ndim == 4:
             found = found.sum(1)
-        if (
-            found.ndim != 3
-            or len(found) != len(batch)
-            or not found.numel()
-            or not torch.isfinite(found).all()
-        ):
+        if found.ndim != 3 or len(found) != len(batch) or not (found.numel() and found.isfinite().all()):
             raise ValueError(
                 f"an explainer must give {len(batch)} finite maps (N, h, w) or (N, C, h, w), but this one gave "
                 f"{tuple(found.shape)}" + (" with values that are not finite" if found.numel() else "")

@@ -106,10 +106,8 @@ def score(
         name: exchange(model, inputs, maps, labels, steps=steps, seed=seed).area
         for name, exchange in (("deletion", deletion), ("insertion", insertion))
     }
-    sure = (
-        predict(model, scenes.images, transform=transform).softmax(1)[range(len(labels)), labels]
-        >= confidence
-    )
+    shares = predict(model, scenes.images, transform=transform).softmax(1)
+    sure = shares[range(len(labels)), labels] >= confidence
     right_quarter = torch.empty(0, dtype=torch.float64)
     if grid_count and len(labels[sure].unique()) >= 4:
         four = grids(inputs[sure], labels[sure], grid_count, seed=seed)
