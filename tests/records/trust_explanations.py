@@ -3,8 +3,8 @@
 Three networks (:class:`lessons_lib.models.ChainCNN`, 3,000 Critters of ten species at 64 pixels, ten epochs, another
 seed each) are asked about the same 120 scenes. A row of study *effects* says what taking a part away costs a network, a
 row of study *scores* how an explanation of it scores, and by how much, in pairs, it leads the edge detector; a row of
-study *watermark* how a text across photographs moves EfficientNet-Lite0's probability of *carton*. About ten minutes on
-one core; it resumes.
+study *watermark* how a text across photographs moves EfficientNet-Lite0's probability of *carton*. About six minutes
+of one core; it resumes.
 """
 
 from __future__ import annotations
@@ -237,7 +237,8 @@ def table(rows: list[Row]) -> list[str]:
     for method in METHODS:
         own = [one["scores"] for one in found if one["method"] == method]
         cells = [[scores[metric][0] for scores in own] for metric in metrics]
-        shown = [f"{sum(cell) / len(cell) + 0.0:.2f} ({min(cell):.2f} to {max(cell):.2f})" for cell in cells]
+        ends = [[sum(cell) / len(cell), min(cell), max(cell)] for cell in cells]
+        shown = ["{:.2f} ({:.2f} to {:.2f})".format(*(round(end, 2) + 0.0 for end in cell)) for cell in ends]
         lines.append(f"| {method} | {' | '.join(shown)} |")
     return lines
 
