@@ -2,7 +2,7 @@
 
 from tests import code_lines
 
-COURSE = 8067  # lines of code; lower it when the library shrinks
+COURSE = 8066  # lines of code; lower it when the library shrinks
 SITTING = 250
 
 
