@@ -24,7 +24,8 @@ from lessons_lib.runner import BUILD, SANITIZE, find_lessons
 from tests.notebook_rules import INSTALL, code_cells, tags
 
 # what Colab has not: this library, what a lesson installs beside it, and JupyterLab
-LACKING = r".*(lessons_lib|foolbox|opentsne|efficientnet_lite0|matplotlib_fontja|captum|torchcam)|jupyterlab(-|$)|.*\.pth$"
+BESIDE = "foolbox|opentsne|efficientnet_lite0|matplotlib_fontja|captum|torchcam"
+LACKING = rf".*(lessons_lib|{BESIDE})|jupyterlab(-|$)|.*\.pth$"
 VERSIONS = REPOSITORY / "tests" / "colab.txt"
 
 RUN = """
