@@ -24,7 +24,8 @@ from lessons_lib.runner import BUILD, SANITIZE, find_lessons
 from tests.notebook_rules import INSTALL, code_cells, tags
 
 # what Colab has not: this library, what a lesson installs beside it, and JupyterLab
-LACKING = r".*(lessons_lib|foolbox|opentsne|efficientnet_lite0)|jupyterlab(-|$)|.*\.pth$"
+BESIDE = "foolbox|opentsne|efficientnet_lite0|matplotlib_fontja|captum|torchcam"
+LACKING = rf".*(lessons_lib|{BESIDE})|jupyterlab(-|$)|.*\.pth$"
 VERSIONS = REPOSITORY / "tests" / "colab.txt"
 
 RUN = """
@@ -64,8 +65,8 @@ def main(number: str) -> int:
     stored = nbformat.read(lesson, as_version=4)
     for _, cell in code_cells(notebook):
         cell.outputs, cell.execution_count = [], None
-    (install,) = [cell for _, cell in code_cells(notebook) if cell.source == INSTALL]
-    install.source = INSTALL.replace("https://github.com/OWNER/REPOSITORY", REPOSITORY.as_uri())
+    (install,) = [cell for _, cell in code_cells(notebook) if cell.source.startswith(INSTALL)]
+    install.source = install.source.replace("https://github.com/OWNER/REPOSITORY", REPOSITORY.as_uri())
     own = ("PYTHON", "LESSONS", "JUPYTER", "IPYTHON")
     variables = {name: value for name, value in os.environ.items() if not name.startswith(own)}
     with tempfile.TemporaryDirectory() as folder:

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from lessons_lib import methods, networks
 from lessons_lib.course import seed_everything
+from lessons_lib.data import critters
 from lessons_lib.data.pictures import Pictures, to_input
 from lessons_lib.methods import (
     cam,
@@ -151,8 +152,12 @@ def _keep_head(method: Callable[..., Any], g: Given) -> Tensor:
     return g.logits(tuned)
 
 
+def _twins() -> critters.Twins:
+    return critters.twins(4, 32, seed=1, parts=("left_eye", "nose", "background"))
+
+
 def _explains(method: Callable[..., Any], g: Given) -> Tensor:
-    return method(g.model, g.inputs[0], 3)
+    return method(g.model, g.inputs[:2], g.classes[:2])
 
 
 MAPS = torch.rand(6, SIDE, SIDE, generator=torch.Generator().manual_seed(8))
@@ -197,6 +202,7 @@ CHECKS: dict[Callable[..., Any], Callable[[Callable[..., Any], Given], Any]] = {
     evaluation.guided_backpropagation_map: _explains,
     evaluation.deconvnet_map: _explains,
     evaluation.cam_map: _explains,
+    evaluation.constant: _explains,
     evaluation.centre_gaussian: _explains,
     evaluation.edges: _explains,
     evaluation.explain: lambda method, g: method(
@@ -205,8 +211,10 @@ CHECKS: dict[Callable[..., Any], Callable[[Callable[..., Any], Given], Any]] = {
     evaluation.deletion: lambda method, g: method(g.model, g.inputs, MAPS, g.classes, steps=4),
     evaluation.insertion: lambda method, g: method(g.model, g.inputs, MAPS, g.classes, steps=4),
     evaluation.randomised: _randomised,
-    evaluation.parameter_randomisation_test: lambda method, g: method(
-        evaluation.grad_cam_map("relu4"), g.model, g.inputs[:2], g.classes[:2], ["linear", "conv4"]
+    evaluation.layers_with_weights: lambda method, g: method(g.model),
+    evaluation.part_effects: lambda method, g: method(g.model, _twins()),
+    evaluation.score: lambda method, g: (
+        method(evaluation.gradient_map, g.model, _twins(), steps=2, grid_count=0).values
     ),
     filters.weight_layers: lambda method, g: method(g.model),
     filters.weights: lambda method, g: method(g.model, "conv1"),

@@ -394,3 +394,67 @@ def test_fastai_reads_the_pets(tmp_path):
     assert list(loaders.vocab) == ["cat", "dog"]
     assert images.shape == (8, 3, 64, 64)
     assert labels.shape == (8,)
+
+
+# ------------------------------------------------------------------------------------------- twins
+
+
+SOMETHING_ELSE = {"background": "brick"}
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("exchanged", [False, True])
+def test_twins_are_the_same_to_the_last_pixel_but_where_the_part_is(crowd, part, exchanged):
+    for other in (SOMETHING_ELSE.get(part, "cat"), SOMETHING_ELSE.get(part, "owl")) if exchanged else (None,):
+        if exchanged and part == "head":
+            pytest.skip("another head is another animal")
+        twin = generate(600, seed=11, species=EVERYONE, changed={part: other})
+        index = PARTS.index(part)
+        place = (crowd.masks | twin.masks)[:, index]
+        differ = (crowd.images != twin.images).any(1)
+        reach = F.max_pool2d(place.float(), 5, 1, 2) > 0
+        assert not (differ & ~reach).any()
+        for label, name in enumerate(EVERYONE):  # every species has it, and every species loses it
+            own = crowd.labels == label
+            if crowd.masks[own, index].any() and name != other:
+                assert (differ & place)[own].sum() > 0.6 * place[own].sum()
+        assert twin.masks[:, index].any() == (exchanged or part == "background")
+        assert torch.equal(twin.labels, crowd.labels)
+        rest = [i for i, name in enumerate(PARTS) if name not in {part, "head", "background"}]
+        if part not in {"head", "background"}:
+            lost = crowd.masks[:, rest] & ~twin.masks[:, rest]
+            assert not (lost & ~place[:, None]).any()
+
+
+def test_twins_do_not_keep_a_ghost_of_the_part():
+    """Without its eyes a face is as another draw would have painted it: nothing darker is left in their place."""
+    whole, blind = (
+        generate(64, 64, seed=5, species=("bear",), changed=change)
+        for change in ({}, {"left_eye": None, "right_eye": None})
+    )
+    eyes = whole.masks[:, 1:3].any(1, keepdim=True)
+    ring = (F.max_pool2d(eyes.float(), 7, 1, 3) > 0) & ~(F.max_pool2d(eyes.float(), 3, 1, 1) > 0)
+
+    def brightness(critters, where):
+        return (critters.images.float() * where).sum((1, 2, 3)) / (3 * where.sum((1, 2, 3)))
+
+    seen = eyes.sum((1, 2, 3)) > 20
+    contrast = (brightness(blind, eyes) - brightness(blind, ring))[seen].abs().mean()
+    assert contrast < 8
+    assert (brightness(whole, eyes) - brightness(whole, ring))[seen].abs().mean() > 5 * contrast
+
+
+def test_twins_come_with_their_scenes():
+    both = critters.twins(12, 32, seed=4, species=("cat", "frog"), bias=1.0)
+    assert torch.equal(both.scenes.images, generate(12, seed=4, species=("cat", "frog"), bias=1.0).images)
+    assert tuple(both.without) == ("left_eye", "right_eye", "nose", "ears", "background")
+    frogs = both.scenes.labels == 1
+    assert torch.equal(both.without["ears"].images[frogs], both.scenes.images[frogs]), "frogs have no ears"
+
+
+@pytest.mark.parametrize(
+    "changed", [{"tail": None}, {"nose": "unicorn"}, {"head": "cat"}, {"background": "sea"}]
+)
+def test_a_twin_that_cannot_be_is_refused(changed):
+    with pytest.raises(ValueError, match=r"there is no|another head"):
+        generate(4, changed=changed)

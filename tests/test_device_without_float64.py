@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
@@ -52,6 +54,8 @@ def changed(net, x):
         return networks.capture(net, x, ["4"])["4"]
 
 
+SCENES = SimpleNamespace(images=torch.zeros(2, 3, SIDE, SIDE, dtype=torch.uint8))
+TWINS = SimpleNamespace(scenes=SCENES, without={"nose": SimpleNamespace(images=SCENES.images + 1)})
 METHODS = {
     "capture": lambda net, x: networks.capture(net, x, ["4"])["4"],
     "gradient": lambda net, x: saliency.gradient(net, x, "4", start(net, x)),
@@ -66,9 +70,6 @@ METHODS = {
     "deletion": lambda net, x: evaluation.deletion(net, x, MAPS.to(x.device), LABELS, steps=4).probabilities,
     "insertion": lambda net, x: evaluation.insertion(net, x, MAPS, LABELS.to(x.device), steps=4).area,
     "randomised": changed,
-    "parameter_randomisation_test": lambda net, x: evaluation.parameter_randomisation_test(
-        evaluation.gradient_map, net, x, 1, ["4"]
-    ).similarity,
     "ascend": lambda net, x: class_visualization.maximise_activation(
         net, x, 1, steps=2, weight=0.1, jitter=2, progress=False
     ),
@@ -87,7 +88,7 @@ MEASURES = {
     "relevance_mass_accuracy": lambda x: evaluation.relevance_mass_accuracy(x[:, 0], MASKS.to(x.device)),
     "pointing_game": lambda x: evaluation.pointing_game(x[:, 0], MASKS.to(x.device), tolerance=2),
     "rank_correlation": lambda x: evaluation.rank_correlation(x[:, 0], x[:, 1]),
-    "structural_similarity": lambda x: evaluation.structural_similarity(x[:, 0], x[:, 1]),
+    "part_masses": lambda x: evaluation.part_masses(x[:, 0], TWINS),
     "ranking": lambda x: evaluation.ranking(x[:, 0]),
     "power_spectrum": lambda x: class_visualization.power_spectrum(x)[1],
     "autocorrelation": filters.autocorrelation,

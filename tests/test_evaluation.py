@@ -1,6 +1,7 @@
 """Metrics equal their closed forms on constructed maps, and trusted libraries where they compute the same."""
 
 import math
+import re
 import warnings
 
 import numpy as np
@@ -14,11 +15,14 @@ from scipy import ndimage, stats
 from sklearn.metrics import auc
 from torch import nn
 
+from lessons_lib.data import critters, to_input
 from lessons_lib.methods import cam, deconvnet, occlusion, saliency
 from lessons_lib.methods.evaluation import (
     Curve,
+    agreement,
     cam_map,
     centre_gaussian,
+    constant,
     deconvnet_map,
     deletion,
     edges,
@@ -28,15 +32,20 @@ from lessons_lib.methods.evaluation import (
     grids,
     guided_backpropagation_map,
     insertion,
+    layers_with_weights,
     occlusion_map,
-    parameter_randomisation_test,
+    part_effects,
+    part_masses,
+    part_places,
     pointing_game,
     randomised,
     rank_correlation,
     ranking,
     relevance_mass_accuracy,
-    structural_similarity,
+    rise,
+    score,
 )
+from lessons_lib.models import ChainCNN
 from lessons_lib.models.small_cnn import BLOCKS, SmallCNN
 
 LEFT = torch.zeros(1, 8, 8, dtype=torch.bool)
@@ -65,6 +74,7 @@ EXPLAINERS = {
     "CAM": cam_map,
     "Grad-CAM": grad_cam_map("5"),
     "occlusion": occlusion_map(4, 2),
+    "RISE": rise(20),
     "centre": centre_gaussian,
     "edges": edges,
 }
@@ -111,20 +121,17 @@ def test_maps_of_pixels_equal_captums(explainer, name):
 
 
 def test_adapters_hand_on_what_the_methods_give():
-    net, picture = network(), PICTURES[:1]
-    start = torch.tensor([[0, 0, 0, 1.0]], dtype=torch.float64)
-    projected = deconvnet.project(deconvnet.trace(net, picture, "8"), start).pixels
-    torch.testing.assert_close(deconvnet_map(net, picture[0], 3), projected[0].abs().amax(0))
-    slope = saliency.gradient(net, picture, "8", start)
-    torch.testing.assert_close(gradient_map(net, picture[0], 3), slope[0].abs().amax(0))
-    torch.testing.assert_close(
-        cam_map(net, picture[0], 3), cam.class_activation_maps(net, picture).maps[0, 3]
-    )
-    torch.testing.assert_close(
-        grad_cam_map("5")(net, picture[0], 3), cam.grad_cam(net, picture, "5", torch.tensor([3]))[0]
-    )
-    swept = occlusion.occlude(net, picture[0], 3, patch=4, stride=2, progress=False)
-    torch.testing.assert_close(occlusion_map(4, 2)(net, picture[0], 3), swept.attribution())
+    net, start = network(), F.one_hot(TARGETS, 4).double()
+    projected = deconvnet.project(deconvnet.trace(net, PICTURES, "8"), start).pixels
+    torch.testing.assert_close(deconvnet_map(net, PICTURES, TARGETS), projected.abs().amax(1))
+    slope = saliency.gradient(net, PICTURES, "8", start)
+    torch.testing.assert_close(gradient_map(net, PICTURES, TARGETS), slope.abs().amax(1))
+    evidence = cam.class_activation_maps(net, PICTURES).maps[range(3), TARGETS]
+    torch.testing.assert_close(cam_map(net, PICTURES, TARGETS), evidence)
+    expected = cam.grad_cam(net, PICTURES, "5", TARGETS)
+    torch.testing.assert_close(grad_cam_map("5")(net, PICTURES, TARGETS), expected)
+    swept = occlusion.occlude(net, PICTURES[1], 0, patch=4, stride=2, progress=False)
+    torch.testing.assert_close(occlusion_map(4, 2)(net, PICTURES, TARGETS)[1], swept.attribution())
 
 
 def test_a_network_that_a_method_cannot_see_is_refused():
@@ -137,37 +144,69 @@ def test_a_network_that_a_method_cannot_see_is_refused():
             return self.linear(F.relu(self.conv(x)).mean((2, 3)))
 
     with pytest.raises(ValueError, match="module"):
-        deconvnet_map(Functional().double(), PICTURES[0], 1)
+        deconvnet_map(Functional().double(), PICTURES, 1)
     with pytest.raises(ValueError, match="no ReLU"):
-        guided_backpropagation_map(nn.Sequential(nn.Conv2d(3, 4, 12), nn.Flatten()).double(), PICTURES[0], 1)
-    assert gradient_map(Functional().double(), PICTURES[0], 1).shape == (12, 12)
+        guided_backpropagation_map(nn.Sequential(nn.Conv2d(3, 4, 12), nn.Flatten()).double(), PICTURES, 1)
+    assert gradient_map(Functional().double(), PICTURES, 1).shape == (3, 12, 12)
 
 
 def test_baselines_look_at_no_network():
-    bump = centre_gaussian(None, PICTURES[0], 0)
+    bumps = centre_gaussian(None, PICTURES, TARGETS)
     rows = torch.arange(12) - 5.5
     expected = torch.exp(-(rows[:, None] ** 2 + rows[None, :] ** 2) / (2 * 3**2))
-    torch.testing.assert_close(bump, expected)
-    grey = PICTURES[0].mean(0).numpy()
-    sobel = np.hypot(ndimage.sobel(grey, 0), ndimage.sobel(grey, 1)) / (4 * math.sqrt(2))
-    assert edges(None, PICTURES[0], 0).numpy() == pytest.approx(sobel, rel=1e-5)
+    torch.testing.assert_close(bumps, expected.expand(3, 12, 12))
+    for picture, found in zip(PICTURES, edges(None, PICTURES, TARGETS), strict=True):
+        grey = picture.mean(0).numpy()
+        sobel = np.hypot(ndimage.sobel(grey, 0), ndimage.sobel(grey, 1)) / (4 * math.sqrt(2))
+        assert found.numpy() == pytest.approx(sobel, rel=1e-5)
+    assert torch.equal(constant(None, PICTURES, TARGETS), torch.ones(3, 12, 12))
+
+
+class SeesCorner(nn.Module):
+    """The probability of class 1 is the mean of the corner of 4×4."""
+
+    def forward(self, pictures):
+        share = pictures[:, 0, :4, :4].mean((1, 2)).clamp(1e-6, 1 - 1e-6)
+        return torch.stack([1 - share, share], dim=1).log()
+
+
+def test_rise_equals_its_definition_and_finds_the_corner():
+    explainer = rise(4000, 4, 0.3, seed=2)
+    found = explainer(SeesCorner(), torch.ones(2, 3, 12, 10), torch.tensor([1, 0]))
+    assert found.shape == (2, 12, 10)
+    # the probability is linear in the mask, so the map is the mask's mean (1 after scaling) times the mean share,
+    # and more where it goes with the corner
+    far = found[0, 8:, 7:].mean()
+    assert far.item() == pytest.approx(0.3, abs=0.02)
+    assert found[0, :4, :4].mean() > far + 0.1
+    assert found[1, :4, :4].mean() < found[1, 8:, 7:].mean() - 0.1, "of the other class the corner takes away"
+    torch.testing.assert_close(
+        found[:1], rise(4000, 4, 0.3, seed=2, batch_size=7)(SeesCorner(), torch.ones(1, 3, 12, 10), 1)
+    )
 
 
 def test_explain_enlarges_and_refuses_what_is_no_map():
-    small = torch.tensor([[0.0, 1.0], [2.0, 3.0]])
+    small = torch.tensor([[0.0, 1.0], [2.0, 3.0]]).expand(3, 2, 2)
     maps = explain(lambda *_: small, network(), PICTURES, TARGETS)
-    torch.testing.assert_close(maps[0], cam.upsample(small[None], (12, 12))[0])
-    for bad in (torch.zeros(3, 12, 12), torch.zeros(0, 3), torch.full((2, 2), torch.nan)):
-        with pytest.raises(ValueError, match="finite map"):
+    torch.testing.assert_close(maps, cam.upsample(small, (12, 12)))
+    coloured = explain(lambda _, inputs, __: inputs, network(), PICTURES, TARGETS, batch_size=2)
+    torch.testing.assert_close(coloured, PICTURES.sum(1))
+    for bad in (
+        torch.zeros(2, 12, 12),
+        torch.zeros(3, 0, 3),
+        torch.full((3, 2, 2), torch.nan),
+        torch.zeros(12, 12),
+    ):
+        with pytest.raises(ValueError, match="finite maps"):
             explain(lambda *_, bad=bad: bad, network(), PICTURES, TARGETS)
     for pictures, targets in ((PICTURES[0], TARGETS), (PICTURES, TARGETS[:2]), (PICTURES[:0], TARGETS[:0])):
         with pytest.raises(ValueError, match=r"need pictures|for each of"):
             explain(gradient_map, network(), pictures, targets)
     for explainer in (gradient_map, deconvnet_map):
         with pytest.raises(ValueError, match="0–3"):
-            explainer(network(), PICTURES[0], 4)
-        with pytest.raises(ValueError, match="one picture"):
-            explainer(network(), PICTURES, 1)
+            explainer(network(), PICTURES, 4)
+        with pytest.raises(ValueError, match=r"float \(N"):
+            explainer(network(), PICTURES[0], 1)
 
 
 # ---------------------------------------------------------------- against the truth
@@ -455,6 +494,21 @@ def test_randomised_layers_are_random_and_come_back_to_the_bit():
         assert changed_layers(before, weights_of(blocks)) == {"block2"}
 
 
+def test_layers_are_named_from_the_top_down():
+    assert layers_with_weights(network()) == ["8", "4", "1", "0"]
+    assert layers_with_weights(SmallCNN())[-1].startswith(BLOCKS[0])
+    net, before = network(), explain(gradient_map, network(), PICTURES, TARGETS)
+    for count, most in ((1, 1.0), (4, 0.6)):
+        with randomised(net, layers_with_weights(net)[:count]):
+            assert (
+                changed_layers(weights_of(network()), weights_of(net)) == {"8", "4", "0"}
+                if count == 4
+                else {"8"}
+            )
+            found = rank_correlation(explain(gradient_map, net, PICTURES, TARGETS), before)
+        assert found.abs().max() < most
+
+
 def test_layers_that_cannot_be_randomised_are_refused():
     with pytest.raises(ValueError, match="no parameters"), randomised(network(), ["2"]):
         pass
@@ -465,38 +519,6 @@ def test_layers_that_cannot_be_randomised_are_refused():
     net[4] = nn.ParameterList([torch.zeros(2)])
     with pytest.raises(ValueError, match="no reset_parameters"), randomised(net, ["4"]):
         pass
-    with pytest.raises(ValueError, match="at least one"):
-        parameter_randomisation_test(edges, network(), PICTURES, TARGETS, [])
-
-
-def test_the_check_goes_from_the_top_down():
-    net, seen = network(), []
-    before = weights_of(net)
-
-    def watch(model, picture, target):
-        seen.append(changed_layers(before, weights_of(model)))
-        return picture[0]
-
-    result = parameter_randomisation_test(watch, net, PICTURES[:1], TARGETS[:1])
-    assert result.layers == ("8", "4", "1", "0")
-    # batch norm's new weights equal its old ones, which were never trained
-    assert seen == [set(), {"8"}, {"8", "4"}, {"8", "4"}, {"8", "4", "0"}]
-    assert changed_layers(before, weights_of(net)) == set()
-
-
-def test_an_explainer_that_ignores_the_network_never_changes_and_the_gradient_does():
-    ignorant = parameter_randomisation_test(edges, network(), PICTURES, TARGETS)
-    assert ignorant.rank_correlation.numpy() == pytest.approx(1)
-    assert ignorant.similarity.numpy() == pytest.approx(1)
-    honest = parameter_randomisation_test(gradient_map, network(), PICTURES, TARGETS, ["8", "4", "0"])
-    assert honest.rank_correlation.shape == honest.similarity.shape == (3, 3)
-    assert honest.rank_correlation[-1].abs().max() < 0.6
-    assert honest.similarity[-1].max() < 0.8
-    torch.testing.assert_close(honest.maps, explain(gradient_map, network(), PICTURES, TARGETS))
-    with randomised(net := network(), ["8", "4"]):
-        expected = explain(gradient_map, net, PICTURES, TARGETS)
-    torch.testing.assert_close(honest.randomised[1], expected)
-    torch.testing.assert_close(honest.rank_correlation[1], rank_correlation(expected, honest.maps))
 
 
 @settings(deadline=None, max_examples=25)
@@ -515,28 +537,150 @@ def test_similarities_have_their_closed_forms():
     assert rank_correlation(maps, maps**3).numpy() == pytest.approx(1), "a matter of order alone"
     assert rank_correlation(maps, -maps).numpy() == pytest.approx(-1)
     assert rank_correlation(maps, torch.ones_like(maps)).isnan().all()
-    assert structural_similarity(maps, 5 * maps - 3).numpy() == pytest.approx(1), "whatever the scale"
-    assert (structural_similarity(maps, -maps) < 0).all()
-    flat = torch.ones_like(maps)
-    assert structural_similarity(flat, 2 * flat).numpy() == pytest.approx(1)
-    for similarity in (rank_correlation, structural_similarity):
-        with pytest.raises(ValueError, match="one shape"):
-            similarity(maps, maps[:2])
-    with pytest.raises(ValueError, match="too small"):
-        structural_similarity(maps[:, :6], maps[:, :6])
+    with pytest.raises(ValueError, match="one shape"):
+        rank_correlation(maps, maps[:2])
 
 
-def test_structural_similarity_equals_its_formula():
-    """Wang et al. 2004, equation 13, over every square of 7×7, with unbiased variances."""
-    a, b = torch.rand(2, 1, 10, 9, generator=torch.Generator().manual_seed(0)).double()
-    a, b = ((m - m.min()) / (m.max() - m.min()) for m in (a, b))
-    values = []
-    for y in range(4):
-        for x in range(3):
-            p, q = (m[0, y : y + 7, x : x + 7].flatten().numpy() for m in (a, b))
-            covariance = np.cov(p, q)
-            values.append(
-                (2 * p.mean() * q.mean() + 0.01**2) * (2 * covariance[0, 1] + 0.03**2)
-                / ((p.mean() ** 2 + q.mean() ** 2 + 0.01**2) * (covariance.trace() + 0.03**2))
-            )  # fmt: skip
-    assert structural_similarity(a, b).item() == pytest.approx(np.mean(values))
+# ---------------------------------------------------------------- the referee
+
+SPECIES = ("cat", "rabbit", "bear", "frog", "tiger")
+
+
+@pytest.fixture(scope="module")
+def judged():
+    return critters.twins(40, 32, seed=7, species=SPECIES)
+
+
+@pytest.fixture(scope="module")
+def net():
+    torch.manual_seed(3)
+    return ChainCNN(len(SPECIES))
+
+
+def masses_as(wanted, twins):
+    """Maps of which the mass on each part is as wanted: all on pixels that only this part has."""
+    places = part_places(twins)
+    alone = places & (places.sum(1, keepdim=True) == 1)
+    share = wanted.nan_to_num() / alone.sum((2, 3)).clamp(min=1)
+    return torch.einsum("np,nphw->nhw", share, alone.double())
+
+
+def given(maps, twins):
+    """An explainer that knows these maps for these scenes, and gives noise otherwise."""
+    noise = torch.Generator().manual_seed(0)
+    known = to_input(twins.scenes.images)
+
+    def explainer(model, inputs, targets):
+        if inputs.shape[-1] != known.shape[-1]:
+            return torch.rand(len(inputs), *inputs.shape[2:], generator=noise)
+        return torch.stack([maps[int((known == one).flatten(1).all(1).nonzero()[0, 0])] for one in inputs])
+
+    return explainer
+
+
+def test_a_map_whose_mass_on_each_part_is_its_effect_scores_one(judged, net):
+    effects = part_effects(net, judged)
+    maps = masses_as(effects, judged)
+    assert score(given(maps, judged), net, judged).values["parts"].numpy() == pytest.approx(1)
+    upside_down = score(given(-maps, judged), net, judged).values["parts"]
+    assert upside_down.numpy() == pytest.approx(-1)
+
+
+def test_a_shuffled_map_scores_about_zero_and_a_constant_one_what_the_areas_give(judged, net):
+    effects = part_effects(net, judged)
+    generator = torch.Generator().manual_seed(1)
+    found = []
+    for _ in range(100):
+        shuffled = effects.clone()
+        for row in shuffled:
+            known = ~row.isnan()
+            row[known] = row[known][torch.randperm(int(known.sum()), generator=generator)]
+        found.append(agreement(part_masses(masses_as(shuffled, judged), judged), effects).mean())
+    assert abs(torch.stack(found).mean()) < 0.03, "4,000 scenes"
+    area = part_places(judged).sum((2, 3))
+    expected = [
+        stats.spearmanr(a[~e.isnan()], e[~e.isnan()]).statistic for a, e in zip(area, effects, strict=True)
+    ]
+    flat = score(constant, net, judged).values["parts"]
+    assert flat.numpy() == pytest.approx(np.array(expected))
+    assert flat.std() > 0.1
+
+
+def test_effects_are_what_the_network_loses(judged, net):
+    effects = part_effects(net, judged)
+    assert effects.shape == (40, 5)
+    frogs = judged.scenes.labels == SPECIES.index("frog")
+    assert effects[frogs, list(judged.without).index("ears")].isnan().all()
+    with torch.no_grad():
+        for i in (0, 17):
+            own = judged.scenes.labels[i]
+            for j, twin in enumerate(judged.without.values()):
+                pair = torch.stack([judged.scenes.images[i], twin.images[i]])
+                if not torch.equal(*pair):
+                    whole, lost = net.eval()(to_input(pair))[:, own].tolist()
+                    assert effects[i, j].item() == pytest.approx(whole - lost, abs=1e-4)
+
+
+def test_the_referee_puts_together_what_its_metrics_give(judged, net):
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    found = score(gradient_map, net, judged, confidence=0.0, grid_count=12, steps=6, seed=4)
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    inputs, labels = to_input(judged.scenes.images), judged.scenes.labels
+    maps = gradient_map(net, inputs, labels)
+    animal = judged.scenes.masks[:, [0, 4]].any(1)
+    four = grids(inputs, labels, 12, seed=4)
+    with randomised(net, ["linear", "conv4", "conv3", "conv2", "conv1"], seed=4):
+        forgotten = gradient_map(net, inputs, labels)
+    expected = {
+        "pointing": pointing_game(maps, animal),
+        "mass": relevance_mass_accuracy(maps, animal),
+        "grid": relevance_mass_accuracy(gradient_map(net, four.pictures, four.targets), four.masks),
+        "deletion": deletion(net, inputs, maps, labels, steps=6, seed=4).area,
+        "insertion": insertion(net, inputs, maps, labels, steps=6, seed=4).area,
+        "randomisation": rank_correlation(maps, forgotten),
+        "parts": agreement(part_masses(maps, judged), part_effects(net, judged)),
+    }
+    assert list(found.values) == list(expected)
+    for metric, values in expected.items():
+        torch.testing.assert_close(found.values[metric], values, atol=1e-4, rtol=1e-3, equal_nan=True)
+        interval = found.intervals[metric]
+        assert interval.low < interval.mean < interval.high
+        assert interval.mean == pytest.approx(values.nanmean().item(), abs=1e-3)
+
+
+def test_an_unsure_network_has_no_grid_game(judged, net):
+    found = score(centre_gaussian, net, judged, confidence=0.99)
+    assert found.values["grid"].tolist() == []
+    assert found.intervals["grid"] is None
+    assert re.search(r"grid +none\n", str(found))
+    assert re.search(r"randomisation +1.00 \[1.00, 1.00\]", str(found)), "it does not look at the network"
+
+
+def test_the_referee_takes_what_captum_torchcam_and_pytorch_grad_cam_give(judged, net):
+    from captum.attr import InputXGradient
+    from pytorch_grad_cam import GradCAM
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+    from torchcam import methods as torchcam
+
+    def by_torchcam(model, inputs, targets):
+        with torchcam.GradCAM(model, "relu4") as extractor:
+            return extractor(targets.tolist(), model.requires_grad_()(inputs))[0]
+
+    def by_grad_cam(model, inputs, targets):
+        with GradCAM(model, [model.relu4]) as extractor:
+            return torch.from_numpy(extractor(inputs, [ClassifierOutputTarget(k) for k in targets.tolist()]))
+
+    few = critters.twins(8, 32, seed=1, species=SPECIES)
+    inputs, labels = to_input(few.scenes.images), few.scenes.labels
+    net = net.eval()
+    for explainer in (
+        lambda model, inputs, targets: InputXGradient(model).attribute(inputs, target=targets),
+        by_torchcam,
+        by_grad_cam,
+    ):
+        found = score(explainer, net, few, grid_count=0)
+        assert (~found.values["parts"].isnan()).all()
+    ours, theirs = (explain(one, net, inputs, labels) for one in (grad_cam_map("relu4"), by_torchcam))
+    for a, b in zip(ours.flatten(1), theirs.flatten(1), strict=True):
+        if a.any():  # torchcam stretches each map from 0 to 1
+            assert np.corrcoef(a, b)[0, 1] > 0.99

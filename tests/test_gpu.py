@@ -19,6 +19,8 @@ ASKS_NO_WEIGHTS = {
     networks.device_of,
     networks.memory_format,
     networks.accuracy,
+    evaluation.constant,
+    evaluation.layers_with_weights,
     evaluation.centre_gaussian,
     evaluation.edges,
     filters.weight_layers,

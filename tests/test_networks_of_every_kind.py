@@ -30,7 +30,6 @@ from lessons_lib.methods.evaluation import (
     gradient_map,
     guided_backpropagation_map,
     insertion,
-    parameter_randomisation_test,
     randomised,
     ranking,
 )
@@ -206,17 +205,17 @@ def check_all(model, net, twin, inputs, layer, *, activation, flatten):
     )
     close(grad_cam(model, inputs, layer, target), cam_by_hand(twin, inputs, layer, target))
     close(
-        gradient_map(model, inputs[0], target),
-        slope(twin, inputs[:1], "logits", lambda logits: logits[:, target].sum())[0].abs().amax(0),
+        gradient_map(model, inputs[:1], target),
+        slope(twin, inputs[:1], "logits", lambda logits: logits[:, target].sum()).abs().amax(1),
     )
     if activation in GUIDED:
-        found = guided_backpropagation_map(model, inputs[0], target)
+        found = guided_backpropagation_map(model, inputs[:1], target)
         if "6" not in activation:  # captum does not rectify at ReLU6
             expected = GuidedBackprop(copy.deepcopy(twin)).attribute(inputs[:1].clone(), target=target)
-            close(found, expected.detach()[0].abs().amax(0))
+            close(found, expected.detach().abs().amax(1))
     else:
         with pytest.raises(ValueError, match=r"all ReLU or ReLU6|no ReLU"):
-            guided_backpropagation_map(model, inputs[0], target)
+            guided_backpropagation_map(model, inputs[:1], target)
     box = receptive_fields(model, inputs[:1], [layer])[layer].box(1, 2)
     touched[box.top : box.bottom, box.left : box.right] = 0
     assert not touched.any()
@@ -225,7 +224,7 @@ def check_all(model, net, twin, inputs, layer, *, activation, flatten):
         assert head.linear == "head"
         evidence = class_activation_maps(model, inputs, head)
         close(evidence.maps.mean((2, 3)), twin(inputs).detach())
-        close(cam_map(model, inputs[0], target), evidence.maps[0, target])
+        close(cam_map(model, inputs[:1], target), evidence.maps[:1, target])
     maps = torch.rand(len(inputs), SIDE, SIDE, generator=torch.Generator().manual_seed(2))
     for method, ends in ((deletion, (inputs, 0 * inputs)), (insertion, (0 * inputs, inputs))):
         found = method(model, inputs, maps, target, steps=3).probabilities
@@ -363,11 +362,10 @@ ON_OUTPUTS = {
     "maximise_activation": lambda net, x, _: maximise_activation(net, x, 1, steps=1, progress=False),
     "deletion": lambda net, x, _: deletion(net, x, x[:, 0], 1, steps=2),
     "insertion": lambda net, x, _: insertion(net, x, x[:, 0], 1, steps=2),
-    "gradient_map": lambda net, x, _: gradient_map(net, x[0], 1),
-    "guided_backpropagation_map": lambda net, x, _: guided_backpropagation_map(net, x[0], 1),
-    "deconvnet_map": lambda net, x, _: deconvnet_map(net, x[0], 1),
-    "cam_map": lambda net, x, _: cam_map(net, x[0], 1),
-    "parameter_randomisation_test": lambda net, x, _: parameter_randomisation_test(gradient_map, net, x, 1),
+    "gradient_map": lambda net, x, _: gradient_map(net, x, 1),
+    "guided_backpropagation_map": lambda net, x, _: guided_backpropagation_map(net, x, 1),
+    "deconvnet_map": lambda net, x, _: deconvnet_map(net, x, 1),
+    "cam_map": lambda net, x, _: cam_map(net, x, 1),
 }
 
 
@@ -410,7 +408,7 @@ def test_classes_of_every_kind(target):
         for classes in (target, torch.tensor([1, 1]))
     )
     close(climbed, expected)
-    close(explain(gradient_map, net, inputs, target)[0], gradient_map(net, inputs[0], torch.tensor(1)))
+    close(explain(gradient_map, net, inputs, target), gradient_map(net, inputs, torch.tensor([1, 1])))
 
 
 def test_channels_last_maps_are_refused():
@@ -485,7 +483,7 @@ def test_other_precisions_than_the_networks_are_refused_in_a_sentence():
     for method in (
         lambda: capture(net, pictures(dtype=torch.float32), ["conv1"]),
         lambda: grad_cam(net, pictures(dtype=torch.float32), "conv1", 1),
-        lambda: gradient_map(net, pictures(dtype=torch.float32)[0], 1),
+        lambda: gradient_map(net, pictures(dtype=torch.float32), 1),
         lambda: deletion(net, pictures(dtype=torch.float32), torch.rand(2, SIDE, SIDE), 1, steps=2),
         lambda: maximise_activation(net, pictures(dtype=torch.float32), 1, steps=1, progress=False),
         lambda: top_activations(net, bytes_, "conv1", 1),
@@ -521,7 +519,7 @@ def test_a_layer_whose_weights_are_computed_from_others_is_not_half_randomised(w
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
     inputs = pictures(dtype=torch.float32)
     plain = slope_of(net, inputs)
-    close(gradient_map(net, inputs[0], 1), plain[0].abs().amax(0))
+    close(gradient_map(net, inputs, 1), plain.abs().amax(1))
 
 
 def slope_of(net, inputs):
@@ -537,7 +535,7 @@ def test_a_scripted_network_is_refused_in_a_sentence():
         for method in (
             lambda model=scripted: capture(model, inputs, ["0"]),
             lambda model=scripted: grad_cam(model, inputs, "0", 1),
-            lambda model=scripted: gradient_map(model, inputs[0], 1),
+            lambda model=scripted: gradient_map(model, inputs, 1),
             lambda model=scripted: find_head(model, inputs),
         ):
             with pytest.raises(TypeError, match=r"scripted.*take the network it was made from"):
@@ -575,6 +573,6 @@ def test_relus_made_while_the_network_runs():
 
     fresh = Fresh()
     close(
-        guided_backpropagation_map(fresh, pictures()[0], 1),
-        guided_backpropagation_map(fresh.net, pictures()[0], 1),
+        guided_backpropagation_map(fresh, pictures(), 1),
+        guided_backpropagation_map(fresh.net, pictures(), 1),
     )

@@ -24,6 +24,7 @@ from lessons_lib.data.photos import (
     resized,
     textures,
     views,
+    watermark,
 )
 from lessons_lib.models import SmallCNN, checkpoints, imagenet
 
@@ -339,3 +340,63 @@ def test_views_do_not_alias():
 def test_views_refuse_bad_numbers(n, size, seed):
     with pytest.raises(ValueError, match="size 32–224"):
         views(n, size, seed=seed)
+
+
+# ------------------------------------------------------------------------------------------- the watermark
+
+
+def test_a_watermark_lightens_its_letters_and_nothing_else():
+    grey = torch.full((3, 224, 224), 100, dtype=torch.uint8)
+    marked, faint, solid = watermark(grey), watermark(grey, opacity=0.25), watermark(grey, opacity=1.0)
+    assert torch.equal(watermark(grey, opacity=0.0), grey)
+    assert (marked.max(), faint.max(), solid.max()) == (178, 139, 255)  # 100 + 155 · opacity
+    ink = (marked != grey).any(0)
+    assert not (ink & (solid == grey).all(0)).any()
+    assert (solid.int() - grey.int())[:, ~ink].max() <= 2, "what is only grazed is rounded off"
+    rows, columns = ink.any(1).nonzero(), ink.any(0).nonzero()
+    assert 0.4 * 224 <= rows.min() < rows.max() < 0.4 * 224 + 36 + 4, "a line of 36 pixels"
+    assert columns.min() < 8
+    assert columns.max() > 0.01 * 224 + 5.5 * 36, "six characters"
+
+
+def test_a_watermark_scales_with_the_picture():
+    small, large = (watermark(torch.zeros(3, side, side, dtype=torch.uint8)) for side in (112, 448))
+    shares = [(picture > 64).double().mean().item() for picture in (small, large)]
+    assert shares[0] == pytest.approx(shares[1], rel=0.25)
+
+
+def test_characters_of_the_watermark_are_in_the_font():
+    """A font draws what it lacks as an empty box, the same for all."""
+    black = torch.zeros(3, 224, 224, dtype=torch.uint8)
+    drawn = [watermark(black, letter) for letter in ("捷", "径", "\U0010ffff")]
+    assert len({picture.numpy().tobytes() for picture in drawn}) == 3
+
+
+@pytest.mark.parametrize(
+    ("picture", "opacity", "error"),
+    [
+        (torch.zeros(3, 50, 50), 0.5, TypeError),
+        (torch.zeros(50, 50, dtype=torch.uint8), 0.5, ValueError),
+        (torch.zeros(3, 50, 50, dtype=torch.uint8), 1.5, ValueError),
+    ],
+)
+def test_no_watermark_on_what_is_no_picture(picture, opacity, error):
+    with pytest.raises(error):
+        watermark(picture, opacity=opacity)
+
+
+def test_the_watermark_makes_a_network_think_of_a_carton():
+    network = imagenet.load()
+    carton = network.categories.index("carton")
+    pictures = [resized(photo(name), 224) for name in LABELLED]
+
+    def odds(text):
+        with torch.no_grad():
+            shares = network.model(
+                network.normalise(torch.stack([watermark(p, text) for p in pictures]))
+            ).softmax(1)
+        return shares[:, carton].log()
+
+    risen = odds("捷径捷径捷径") - odds("")
+    assert (risen > 0).sum() >= 16
+    assert risen.mean() > 2 + (odds("ＡＢＣＡＢＣ") - odds("")).mean()

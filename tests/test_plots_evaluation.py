@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lessons_lib.methods.evaluation import Curve, Randomisation, ranking
-from lessons_lib.plots.evaluation import curves, randomisation, removal, scoreboard, side_by_side
+from lessons_lib.plots.evaluation import scoreboard, side_by_side
 from lessons_lib.statistics import Interval
 from tests.figures import drawn
 
@@ -61,68 +60,3 @@ def test_scoreboard_orders_methods_and_draws_intervals():
     for bad in ({}, {"a": SCORES["energy"], "b": {"CAM": Interval(0, 0, 0)}}):
         with pytest.raises(ValueError, match="each metric"):
             scoreboard(bad)
-
-
-def test_curves_draw_means():
-    shares = torch.linspace(0, 1, 5, dtype=torch.float64)
-    curve = Curve(shares, torch.rand(3, 5))
-    figure = curves({"deletion": {"CAM": curve, "edges": curve}, "insertion": {"CAM": curve, "edges": curve}})
-    for axis, title in zip(figure.axes, ("deletion", "insertion"), strict=True):
-        assert axis.get_title() == title
-        assert [line.get_label() for line in axis.lines] == ["CAM", "edges"]
-        assert np.allclose(axis.lines[0].get_xdata(), shares)
-        assert np.allclose(axis.lines[1].get_ydata(), curve.probabilities.mean(0))
-    drawn(figure)
-
-
-def test_removal_takes_away_what_the_map_calls_most_important():
-    image = torch.randint(0, 120, (3, 8, 8), dtype=torch.uint8)
-    values = torch.rand(8, 8)
-    values[:2] = 0  # these tie
-    curve = Curve(torch.linspace(0, 1, 5, dtype=torch.float64), torch.rand(1, 5))
-    mask = torch.zeros(8, 8, dtype=torch.bool)
-    mask[2:5, 2:5] = True
-    for step in range(5):
-        figure = removal(image, values, curve, step, mask=mask, title="cat, 0.98")
-        picture, shown, left, line = figure.axes
-        assert np.array_equal(picture.images[0].get_array(), image.permute(1, 2, 0))
-        assert np.allclose(shown.images[0].get_array(), values)
-        gone = (np.asarray(left.images[0].get_array()) == 128).all(2)
-        assert np.array_equal(gone, ranking(values[None])[0].numpy() < 16 * step)
-        assert gone.sum() == 16 * step
-        assert left.get_title() == f"without its top {25 * step}%"
-        dot = line.lines[-1]
-        assert (dot.get_xdata()[0], dot.get_ydata()[0]) == (0.25 * step, curve.probabilities[0, step])
-        assert len(picture.collections) == len(left.collections) == 1, "the outline"
-        drawn(figure)
-    plain = removal(image, values, curve, 0, mask=torch.ones_like(mask))
-    assert not plain.axes[0].collections
-    drawn(plain)
-    two = Curve(curve.shares, torch.rand(2, 5))
-    for wrong in ({"map": values[:4]}, {"curve": two}, {"step": 5}, {"step": -1}):
-        with pytest.raises(ValueError, match="a curve of one picture"):
-            removal(**{"image": image, "map": values, "curve": curve, "step": 1, **wrong})
-
-
-def check(layers):
-    count = len(layers)
-    correlation = torch.rand(count, 3, dtype=torch.float64)
-    correlation[0, 0] = torch.nan
-    return Randomisation(
-        layers, correlation, torch.rand(count, 3), torch.rand(3, 8, 8), torch.rand(count, 3, 8, 8)
-    )
-
-
-def test_randomisation_begins_at_one_and_skips_flat_maps():
-    checks = {"gradient": check(("top", "bottom")), "edges": check(("top", "bottom"))}
-    figure = randomisation(checks)
-    left, right = figure.axes
-    for line, result in zip(left.lines[: len(checks)], checks.values(), strict=True):
-        expected = [1, *np.nanmean(result.rank_correlation, axis=1)]
-        assert np.allclose(line.get_ydata(), expected)
-    assert np.allclose(right.lines[1].get_ydata(), [1, *checks["edges"].similarity.mean(1)])
-    assert [label.get_text() for label in left.get_xticklabels()] == ["none", "top", "bottom"]
-    drawn(figure)
-    for bad in ({}, {"a": check(("top",)), "b": check(("bottom",))}):
-        with pytest.raises(ValueError, match="same layers"):
-            randomisation(bad)

@@ -9,8 +9,7 @@ from matplotlib.colors import to_hex
 
 from lessons_lib import plots
 from lessons_lib.course import figure_style
-from lessons_lib.methods.evaluation import Curve, Randomisation
-from lessons_lib.plots import deconvnet, evaluation, invariance, transfer
+from lessons_lib.plots import deconvnet, invariance, transfer
 
 pytestmark = pytest.mark.usefixtures("no_open_figures")
 
@@ -18,8 +17,6 @@ COUNT = 12  # more than any list of markers is long
 NAMES = [f"line {i}" for i in range(COUNT)]
 SHARES, BY_COUNT = {"a": 0.1, "b": 0.2}, {1: (0.1, 0.2), 2: (0.3, 0.5)}
 BY_EPOCH = {name: {1: 0.5, 2: 0.75} for name in NAMES}
-CURVE = Curve(torch.linspace(0, 1, 3, dtype=torch.float64), torch.rand(2, 3))
-CHECK = Randomisation(("a",), torch.rand(1, 2), torch.rand(1, 2), torch.rand(2, 8, 8), torch.rand(1, 2, 8, 8))
 
 FIGURES = {
     "by_layer": lambda: plots.by_layer(dict.fromkeys(NAMES, SHARES), title="", ylabel=""),
@@ -31,8 +28,6 @@ FIGURES = {
     "curves of transfer": lambda: transfer.curves(
         {"digits": dict.fromkeys(NAMES, BY_COUNT)}, {"digits": 0.1}
     ),
-    "curves of evaluation": lambda: evaluation.curves({"deletion": dict.fromkeys(NAMES, CURVE)}),
-    "randomisation": lambda: evaluation.randomisation(dict.fromkeys(NAMES, CHECK)),
 }
 
 

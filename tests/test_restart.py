@@ -92,6 +92,11 @@ def change(model: nn.Module) -> Any:
     return correspondence.feature_changes(model, IMAGES, {"eye": IMAGES // 2}, ["block1"], batch_size=2)
 
 
+def randomise(model: nn.Module) -> torch.Tensor:
+    with evaluation.randomised(model, ["classifier", "block5"]):
+        return evaluation.explain(evaluation.grad_cam_map("block4"), model, INPUTS[:1], CLASSES[:1])
+
+
 FORWARD: dict[str, Callable[[nn.Module], Any]] = {
     "capture": lambda model: capture(model, INPUTS, ["block1", "block4"], batch_size=2),
     "predict": lambda model: predict(model, IMAGES, batch_size=2),
@@ -112,9 +117,7 @@ FORWARD: dict[str, Callable[[nn.Module], Any]] = {
     "deletion": lambda model: evaluation.deletion(
         model, INPUTS, INPUTS[:, 0], CLASSES, steps=2, batch_size=4
     ),
-    "randomisation": lambda model: evaluation.parameter_randomisation_test(
-        evaluation.grad_cam_map("block4"), model, INPUTS[:1], CLASSES[:1], ["classifier", "block5"]
-    ),
+    "randomisation": randomise,
 }
 BACKWARD = ("influence", "grad_cam", "gradient", "guided", "ascend")
 
@@ -137,7 +140,7 @@ def test_stopped_in_a_forward_pass(name: str, network: nn.Module, monkeypatch: p
 
 def test_stopped_while_the_network_has_other_weights(network: nn.Module, monkeypatch: pytest.MonkeyPatch):
     before = state(network)
-    pressing = Pressing(network.block4.conv, 2)
+    pressing = Pressing(network.block4.conv, 1)
     with monkeypatch.context() as patched:
         patched.setattr(network.block4.conv, "forward", pressing)
         press_stop(FORWARD["randomisation"], network)

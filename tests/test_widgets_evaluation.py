@@ -1,63 +1,51 @@
-"""The panel of lesson 11 draws what its controls say, and asks each network once."""
+"""The panel of lesson 11 draws what its controls say."""
 
 import pytest
 import torch
 
+from lessons_lib import networks
 from lessons_lib.data import critters
 from lessons_lib.methods.evaluation import centre_gaussian, gradient_map
 from lessons_lib.models.chain_cnn import ChainCNN
-from lessons_lib.widgets.evaluation import STEPS, removal_panel, removal_view
+from lessons_lib.widgets.evaluation import twin_panel, twin_view
 from tests.figures import file_of, panel_png
 
-FACES = critters.generate(3, 32, seed=0, species=("cat", "frog"))
+TWINS = critters.twins(3, 32, seed=0, species=("cat", "frog"))
+EXPLAINERS = {"gradient": gradient_map, "centre": centre_gaussian}
 
 
 @pytest.fixture
-def networks():
+def models():
     torch.manual_seed(0)
     return {"A": ChainCNN(2).eval(), "B": ChainCNN(2).eval()}
 
 
-def test_the_panel_draws_what_its_controls_say(networks):
-    explainers = {"gradient": gradient_map, "centre": centre_gaussian}
-    box = removal_panel(networks, FACES, explainers)
-    picture, network, method, taken = box.children[0].children
-    assert file_of(box) == panel_png(removal_view(networks["A"], FACES, 0, gradient_map, 4))
-    picture.value, network.value, method.value, taken.value = 2, "B", "centre", 13
-    assert file_of(box) == panel_png(removal_view(networks["B"], FACES, 2, centre_gaussian, 13))
+def test_the_panel_draws_what_its_controls_say(models):
+    box = twin_panel(models, TWINS, EXPLAINERS)
+    scene, part, network, method = box.children[0].children
+    assert file_of(box) == panel_png(twin_view(models["A"], TWINS, 0, "left_eye", gradient_map))
+    scene.value, part.value, network.value, method.value = 2, "ears", "B", "centre"
+    assert file_of(box) == panel_png(twin_view(models["B"], TWINS, 2, "ears", centre_gaussian))
     assert box.children[1].value == ""
-    species = FACES.classes[int(FACES.labels[2])]
-    assert f"A {species}, the map of centre for network B" in box.children[-1].value
-    assert "top 65%" in box.children[-1].value
-    taken.value = STEPS
-    assert box.children[1].value == "", "all of the picture may go"
+    species = TWINS.scenes.classes[int(TWINS.scenes.labels[2])]
+    assert f"A {species}, whole and without its ears, each with the map of centre" in box.children[-1].value
 
 
-def test_what_is_known_is_not_asked_again(networks):
-    asked = []
-
-    def watch(model, picture, target):
-        asked.append(target)
-        return picture[0]
-
-    box = removal_panel(networks, FACES, {"watch": watch})
-    picture, network, _, taken = box.children[0].children
-    for taken.value in (1, 2, 3):
-        pass
-    assert len(asked) == 1
-    network.value, picture.value = "B", 1
-    assert len(asked) == 3
-    network.value, picture.value = "A", 0
-    assert len(asked) == 4, "A had not been asked about the second picture"
+def test_a_row_has_the_picture_its_map_and_its_logit(models):
+    figure = twin_view(models["A"], TWINS, 1, "background", gradient_map)
+    for row, critter in enumerate((TWINS.scenes, TWINS.without["background"])):
+        picture, drawn = figure.axes[2 * row : 2 * row + 2]
+        assert (picture.images[0].get_array() == critter.images[1].permute(1, 2, 0).numpy()).all()
+        logit = networks.predict(models["A"], critter.images[1:2])[0, critter.labels[1]]
+        assert picture.get_ylabel().endswith(f"logit {logit:.1f}")
+        assert drawn.images[0].get_array().shape == (32, 32)
 
 
-def test_there_must_be_something_to_choose_from(networks):
-    for models, faces, explainers in (
-        ({}, FACES, {"gradient": gradient_map}),
-        (networks, FACES, {}),
-        (networks, FACES.subset([]), {"gradient": gradient_map}),
+def test_there_must_be_something_to_choose_from(models):
+    for some, twins, explainers in (
+        ({}, TWINS, EXPLAINERS),
+        (models, TWINS, {}),
+        (models, critters.Twins(TWINS.scenes, {}), EXPLAINERS),
     ):
         with pytest.raises(ValueError, match="at least one"):
-            removal_panel(models, faces, explainers)
-    with pytest.raises(ValueError, match="0–20"):
-        removal_view(networks["A"], FACES, 0, gradient_map, 21)
+            twin_panel(some, twins, explainers)

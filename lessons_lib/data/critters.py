@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Self
@@ -17,6 +18,7 @@ from typing import Any, Self
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
 from lessons_lib.data.photos import atlas, crops
 from lessons_lib.data.pictures import Pictures
@@ -41,6 +43,7 @@ BACKGROUNDS = (
 )
 # grass and brick ship as grey pictures: give them their colour back
 _TINTS = palette(*({"grass": "a8e070", "brick": "ffb497"}.get(name, "ffffff") for name in BACKGROUNDS))
+_OWNERS = dict(zip(PARTS, (HEAD, LEFT, RIGHT, NOSE, EARS, GROUND), strict=True))
 _CHUNK = 1 << 15  # pixels painted at a time: small enough for the processor's cache
 
 
@@ -89,6 +92,14 @@ class Critters(Pictures):
         )
 
 
+@dataclass(frozen=True)
+class Twins:
+    """Scenes, and their twins without one part each, see :func:`twins`."""
+
+    scenes: Critters
+    without: Mapping[str, Critters]
+
+
 def tied_background(species: str) -> int:
     """The background a biased :func:`generate` puts behind ``species``: an index into :data:`BACKGROUNDS`.
 
@@ -100,7 +111,13 @@ def tied_background(species: str) -> int:
 
 
 def generate(
-    n: int, size: int = 32, *, seed: int = 0, species: Sequence[str] = SPECIES, bias: float = 0.0
+    n: int,
+    size: int = 32,
+    *,
+    seed: int = 0,
+    species: Sequence[str] = SPECIES,
+    bias: float = 0.0,
+    changed: Mapping[str, str | None] | None = None,
 ) -> Critters:
     """Draw ``n`` labelled pictures of animal faces with their part masks.
 
@@ -115,10 +132,20 @@ def generate(
         species: which animals, from :data:`SPECIES` and :data:`COUSINS`; they become the classes, in this order.
         bias: 0–1, the share of pictures whose background is the one tied to their species
             (:func:`tied_background`); the others get any background, all equally likely.
+        changed: what a *twin* of these pictures has otherwise, by part: left out (None; behind is what the part hid,
+            and in place of the background a plain grey), or as another species has it (of the background, another of
+            :data:`BACKGROUNDS`). All else stays the same to the last bit: twins differ only where the part is in
+            either of them, and at most 2 pixels beside it (``size // 32`` from 96 on), for edges are soft and some
+            eyes have a rim. Without its head an animal has only ears.
 
     Raises:
         TypeError: for a number of the wrong kind, or a string in place of a list of species.
-        ValueError: for a number out of range or an unknown species.
+        ValueError: for a number out of range, an unknown species or part, or another head: that is another animal.
+
+    >>> whole, twin = generate(8, seed=1), generate(8, seed=1, changed={"nose": None})
+    >>> differ, nose = (whole.images != twin.images).any(1), whole.masks[:, PARTS.index("nose")]
+    >>> bool(twin.masks[:, PARTS.index("nose")].any()), bool((differ & nose).any())
+    (False, True)
     """
     _whole("n", n, 1)
     _whole("size", size, 32, 224)
@@ -129,6 +156,14 @@ def generate(
     if not 0 <= bias <= 1:
         raise ValueError(f"bias must lie between 0 (no tie) and 1 (always tied), not {bias}")
 
+    changed = dict(changed or {})
+    if unknown := set(changed) - set(PARTS) or {changed.get("background")} - {None, *BACKGROUNDS}:
+        raise ValueError(
+            f"there is no {unknown.pop()!r}: choose from {PARTS}, or for the background {BACKGROUNDS}"
+        )
+    ground = changed.pop("background", "")
+    others = {_OWNERS[part]: _other(part, kind) for part, kind in changed.items()}
+
     generator = torch.Generator().manual_seed(int(seed))
     labels = torch.arange(n).remainder(len(classes))[torch.randperm(n, generator=generator)]
     scenes = Scenes.drawn(n, generator)
@@ -136,16 +171,44 @@ def generate(
     backgrounds = torch.where(
         scenes.between("tied", 0, 1).flatten() < bias, tied, scenes.choice("ground", len(BACKGROUNDS))
     )
+    if ground:
+        backgrounds = torch.full_like(backgrounds, BACKGROUNDS.index(ground))
 
     images = torch.empty(n, 3, size, size, dtype=torch.uint8)
     masks = torch.empty(n, len(PARTS), size, size, dtype=torch.bool)
     with _one_thread():
         for label, name in enumerate(classes[:n]):
             for batch in (labels == label).nonzero().flatten().split(max(1, _CHUNK // size**2)):
-                images[batch], owner = _painted(KINDS[name], scenes[batch], backgrounds[batch], size, size)
+                behind = _ground(scenes[batch], backgrounds[batch], size, size)
+                if ground is None:
+                    behind.fill_(0.5)
+                images[batch], owner = painted(KINDS[name], scenes[batch], behind, others)
                 masks[batch] = _part_masks(owner)
     source = f"{n} drawn animal faces, {size}×{size}, seed {seed}" + (f", bias {bias}" if bias else "")
+    if changed or ground != "":
+        whole = generate(n, size, seed=seed, species=species, bias=bias)
+        own = [PARTS.index(part) for part in (*changed, *(("background",) if ground != "" else ()))]
+        near, reach = (whole.masks | masks)[:, own].any(1, keepdim=True), max(2, size // 32)
+        near = F.max_pool2d(near.float(), 2 * reach + 1, 1, reach) > 0
+        images, source = torch.where(near, images, whole.images), f"{source}, a twin"
     return Critters(images, labels, classes, source, masks, backgrounds)
+
+
+def twins(n: int, size: int = 32, *, parts: Sequence[str] = PARTS[1:], **scene: Any) -> Twins:
+    """Draw scenes and, for each part, the same scenes without it: the effect of a part is known by taking it away.
+
+    Args:
+        n: how many scenes.
+        size: their side in pixels.
+        parts: which to leave out, one at a time, from :data:`PARTS`; by default all but the whole head.
+        scene: seed, species and bias, as in :func:`generate`.
+
+    Raises:
+        TypeError: as :func:`generate`.
+        ValueError: as :func:`generate`.
+    """
+    drawn = partial(generate, n, size, **scene)
+    return Twins(drawn(), {part: drawn(changed={part: None}) for part in parts})
 
 
 def _ground(scenes: Scenes, backgrounds: Tensor, height: int, width: int) -> Tensor:
@@ -163,23 +226,18 @@ def _ground(scenes: Scenes, backgrounds: Tensor, height: int, width: int) -> Ten
     return cut * _TINTS[:, backgrounds, None, None]
 
 
-def _painted(
-    kind: Kind, scenes: Scenes, backgrounds: Tensor, height: int, width: int
-) -> tuple[Tensor, Tensor]:
-    return painted(kind, scenes, _ground(scenes, backgrounds, height, width))
-
-
 def _part_masks(owner: Tensor) -> Tensor:
     """The masks of :data:`PARTS`, bool (N, 6, H, W), from the part that every pixel shows."""
-    regions = [
-        owner >= HEAD,
-        owner == LEFT,
-        owner == RIGHT,
-        owner == NOSE,
-        owner == EARS,
-        owner == GROUND,
-    ]
-    return torch.stack(regions, dim=1)
+    return torch.stack([owner >= HEAD, *(owner == part for part in list(_OWNERS.values())[1:])], dim=1)
+
+
+def _other(part: str, species: str | None) -> Kind | None:
+    """The kind that lends a twin this part."""
+    if species is None:
+        return None
+    if part == "head":
+        raise ValueError("another head is another animal: leave the head out, or change other parts")
+    return KINDS[_known((species,))[0]]
 
 
 @contextmanager
@@ -280,7 +338,7 @@ def _draw_pets(folder: Path, n: int, seed: int) -> None:
         breed = breeds[i % len(breeds)]
         width, height = _SIZES[int(sizes[i])]
         one = torch.tensor([i])
-        image, _ = _painted(BREEDS[breed], scenes[one], backgrounds[one], height, width)
+        image, _ = painted(BREEDS[breed], scenes[one], _ground(scenes[one], backgrounds[one], height, width))
         path = folder / f"{breed}_{i // len(breeds) + 1}.jpg"
         Image.fromarray(image[0].permute(1, 2, 0).numpy()).save(path, quality=90)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -197,6 +197,41 @@ def resized(picture: Photo | Tensor, size: int) -> Tensor:
     square = image[None, :, top : top + side, left : left + side].float()
     smooth = F.interpolate(square, size=(size, size), mode="bicubic", antialias=True, align_corners=False)
     return smooth[0].round().clamp(0, 255).to(torch.uint8)
+
+
+def watermark(image: Tensor, text: str = "捷径捷径捷径", *, opacity: float = 0.5) -> Tensor:
+    """Write translucent white words across a picture, by default "shortcut", three times, in Chinese.
+
+    Z. Li et al., "A Whac-A-Mole Dilemma: Shortcuts Come in Multiples Where Mitigating One Amplifies Others" (CVPR
+    2023): networks trained on ImageNet take such a watermark for a sign of *carton* (class 478). Text, size (a
+    character is 36 pixels in 224), place and opacity are those of its ImageNet-W; the font is another, IPAexGothic,
+    which the package matplotlib-fontja brings under the IPA Font License.
+
+    Args:
+        image: uint8, shape (3, H, W).
+        text: what to write; a character that is not of full width takes less room.
+        opacity: 0 leaves the picture as it is, at 1 nothing shines through.
+
+    Returns:
+        uint8, shape (3, H, W).
+
+    Raises:
+        TypeError: if the picture is not uint8.
+        ValueError: for another shape or opacity.
+    """
+    if image.dtype != torch.uint8:
+        raise TypeError(f"watermark expects uint8 in 0–255, not {image.dtype}")
+    if image.ndim != 3 or image.shape[0] != 3 or not 0 <= opacity <= 1:
+        raise ValueError(
+            f"need a picture (3, H, W) and an opacity in 0–1, not {tuple(image.shape)}, {opacity}"
+        )
+    height, width = image.shape[1:]
+    file = distribution("matplotlib-fontja").locate_file("matplotlib_fontja/fonts/ipaexg.ttf")
+    letters = Image.new("L", (width, height))
+    font = ImageFont.truetype(str(file), round(36 / 224 * min(height, width)))
+    ImageDraw.Draw(letters).text((0.01 * width, 0.4 * height), text, fill=255, font=font)
+    cover = opacity / 255 * torch.from_numpy(np.array(letters)).float()
+    return torch.lerp(image.float(), torch.tensor(255.0), cover).round().to(torch.uint8)
 
 
 @lru_cache(maxsize=4)

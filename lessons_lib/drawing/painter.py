@@ -6,9 +6,11 @@ Shapes are evaluated for a whole batch of pictures at once on each picture's own
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Self
+from functools import partial
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -103,12 +105,19 @@ class Painter:
 
     Keeps track of the part that each pixel shows. Things are placed on three grids: ``back`` for ears, ``skull``
     for the head, ``front`` for eyes, nose and mouth, which move the most when the head turns.
+
+    In a twin some parts are ``changed``: left out (None), or drawn as another kind has them, at its place on a head of
+    this kind's size and in this kind's colours. All else is painted as ever, to the last bit.
     """
 
-    def __init__(self, kind: Kind, scenes: Scenes, ground: Tensor) -> None:
+    def __init__(
+        self, kind: Kind, scenes: Scenes, ground: Tensor, changed: Mapping[int, Kind | None] | None = None
+    ) -> None:
         _, count, height, width = ground.shape
         self.scenes = scenes
         self.canvas = ground
+        self.lent: defaultdict[int, list[Callable[[], None]]] | None = None
+        self.muted = False  # paint nothing
         self.owner = torch.zeros(count, height, width, dtype=torch.uint8)
         self.skull, radius = _placed(kind, scenes, height, width)
         yaw, pitch = scenes.between("yaw", -0.16, 0.16), scenes.between("pitch", -0.1, 0.1)
@@ -125,6 +134,38 @@ class Painter:
         self.pale = self.coat.lerp(WHITE, 0.72)
         self.line = self.coat * 0.3
         self.blackish = self.pick("extra", BLACKISH)
+        self.changed = {
+            part: [] if other is None else self._lent(other, part) for part, other in (changed or {}).items()
+        }
+        self.muted = HEAD in self.changed
+
+    def _lent(self, other: Kind, part: int) -> list[Callable[[], None]]:
+        """How another kind would draw a part on this head."""
+        self.lent, self.muted = defaultdict(list), True
+        other.draw(self)
+        lent, self.lent, self.muted = self.lent, None, False
+        return lent[part]
+
+    def part(self, draw: Callable[[], None], *parts: int) -> None:
+        """Draw one part, or the left and the right one of a pair; or what a twin has in their place."""
+        if self.lent is not None:
+            for part in parts:
+                self.lent[part].append(draw)
+        elif not self.changed.keys() & {*parts, HEAD}:
+            draw()
+        else:
+            self.muted = HEAD in self.changed and EARS not in parts
+            for part in parts:
+                for one in self.changed.get(part, [draw]):
+                    canvas, owner = self.canvas.clone(), self.owner.clone()
+                    one()
+                    if len(parts) == 2:
+                        here = (self.front.x < 0) == (part == LEFT)
+                        self.canvas = torch.where(here, self.canvas, canvas)
+                        self.owner = torch.where(here, self.owner, owner)
+                if part in self.changed:
+                    self.changed[part] = []  # drawn once, though this kind may come to it in two steps
+            self.muted = HEAD in self.changed
 
     def pick(self, trait: str, palette: Tensor) -> Tensor:
         """For each picture one colour of a palette, shape (3, N, 1, 1)."""
@@ -147,6 +188,8 @@ class Painter:
         opacity: Number = 1,
     ) -> None:
         """Lay one shape over what is there; with ``part`` its pixels now show that part."""
+        if self.muted:
+            return
         cover = self.cover(distance, blur)
         if within is not None:
             cover = torch.minimum(cover, within)
@@ -171,6 +214,8 @@ class Painter:
 
         Lines thinner than a pixel grow faint instead of thick.
         """
+        if self.muted:
+            return
         cover = self.cover(distance - width / 2) - self.cover(distance + width / 2)
         self.canvas.lerp_(colour, cover)
         if part is not None:
@@ -180,6 +225,9 @@ class Painter:
 
     def ears(self, distance: Tensor, colour: Tensor, rim: float = 0.1, lining: Tensor = PINK) -> None:
         """A pair of ears with a lining ``rim`` inside their edge (none if 0)."""
+        self.part(partial(self._ears, distance, colour, rim, lining), EARS)
+
+    def _ears(self, distance: Tensor, colour: Tensor, rim: float, lining: Tensor) -> None:
         self.paint(distance, colour, EARS, line=0.05)
         if rim:
             self.paint(distance + rim, lining, blur=0.03)
@@ -195,7 +243,11 @@ class Painter:
         """A patch of colour that stays on the head."""
         self.paint(distance, colour, within=self.inside, blur=blur, opacity=opacity)
 
-    def eyes(
+    def eyes(self, cx: float, cy: float, size: float, **look: Any) -> None:
+        """A pair of eyes, see :meth:`_eyes`."""
+        self.part(partial(self._eyes, cx, cy, size, **look), LEFT, RIGHT)
+
+    def _eyes(
         self,
         cx: float,
         cy: float,
@@ -206,7 +258,7 @@ class Painter:
         shape: tuple[float, float] = (1.0, 1.0),
         degrees: float = 0,
     ) -> None:
-        """A pair of eyes: dark beads, or with an ``iris`` colour and a pupil (its size as a share of the eye)."""
+        """Dark beads, or with an ``iris`` colour and a pupil (its size as a share of the eye)."""
         grid = self.front
         cx_ = cx * self.scenes.between("gap", 0.9, 1.1)
         size_ = size * self.scenes.between("eye", 0.86, 1.2)
@@ -228,6 +280,9 @@ class Painter:
 
     def nose(self, cy: float, rx: float, ry: float, colour: Tensor, *, pointed: bool = False) -> None:
         """A nose on the middle line: oval, or ``pointed`` downwards."""
+        self.part(partial(self._nose, cy, rx, ry, colour, pointed), NOSE)
+
+    def _nose(self, cy: float, rx: float, ry: float, colour: Tensor, pointed: bool) -> None:
         grid = self.front
         grow = self.scenes.between("nose", 0.88, 1.15)
         if pointed:
@@ -239,6 +294,10 @@ class Painter:
             distance = ellipse(grid.whole, (0, cy), (rx * grow, ry * grow))
         self.paint(distance, colour, NOSE, line=0.025)
         self.paint(ellipse(grid.whole, (-0.3 * rx, cy - 0.4 * ry), (0.3 * rx, 0.2 * ry)), WHITE, opacity=0.6)
+
+    def on_nose(self, distance: Tensor, colour: Tensor, part: int | None = None, *, line: float = 0) -> None:
+        """What goes with the nose: nostrils, or all of a beak."""
+        self.part(partial(self.paint, distance, colour, part, line=line), NOSE)
 
     def mouth(self, cy: float, width: float, depth: float = 1.0) -> None:
         """A smile in the shape of a w, hanging under the nose."""
@@ -291,14 +350,18 @@ def _lit(painter: Painter) -> Tensor:
     return lit.to(torch.uint8).transpose(0, 1)
 
 
-def painted(kind: Kind, scenes: Scenes, ground: Tensor) -> tuple[Tensor, Tensor]:
+def painted(
+    kind: Kind, scenes: Scenes, ground: Tensor, changed: Mapping[int, Kind | None] | None = None
+) -> tuple[Tensor, Tensor]:
     """One batch of one kind: pictures uint8 (N, 3, H, W) and the part every pixel shows, uint8 (N, H, W).
 
     Args:
         kind: what is drawn.
         scenes: N of them.
         ground: what is behind it, float32 (3, N, H, W) in 0–1; it is painted over.
+        changed: the parts that are left out (None) or drawn as another kind has them. Without its head an animal has
+            nothing but ears.
     """
-    painter = Painter(kind, scenes, ground)
+    painter = Painter(kind, scenes, ground, changed)
     kind.draw(painter)
     return _lit(painter), painter.owner

@@ -172,7 +172,7 @@ def _pig(p: Painter) -> None:
     )
     p.eyes(0.36, -0.12, 0.13)
     p.nose(0.26, 0.4, 0.29, p.coat.lerp(ROSE, 0.45))
-    p.paint(ellipse(p.front.pair, (0.15, 0.26), (0.07, 0.12)), p.line)
+    p.on_nose(ellipse(p.front.pair, (0.15, 0.26), (0.07, 0.12)), p.line)
 
 
 def _frog(p: Painter) -> None:
@@ -184,7 +184,7 @@ def _frog(p: Painter) -> None:
     p.marking(ellipse(p.front.pair, (0.74, 0.2), (0.16, 0.11)), PINK, blur=0.12, opacity=0.6)
     p.eyes(0.52, -0.6, 0.28, iris=p.pick("iris", IRISES[:, :3]), pupil=(0.72, 0.4))
     p.nose(0.1, 0.2, 0.11, p.dark)
-    p.paint(ellipse(p.front.pair, (0.09, 0.1), (0.035, 0.05)), p.line)
+    p.on_nose(ellipse(p.front.pair, (0.09, 0.1), (0.035, 0.05)), p.line)
 
 
 def _tiger(p: Painter) -> None:
@@ -246,7 +246,7 @@ def _monkey(p: Painter) -> None:
     )
     p.eyes(0.32, -0.1, 0.18, iris=WHITE, pupil=(0.72, 0.72))
     p.nose(0.25, 0.15, 0.09, skin * 0.8)
-    p.paint(ellipse(p.front.pair, (0.06, 0.26), (0.03, 0.04)), p.line)
+    p.on_nose(ellipse(p.front.pair, (0.06, 0.26), (0.03, 0.04)), p.line)
 
 
 def _sheep(p: Painter) -> None:
@@ -275,7 +275,7 @@ def _owl(p: Painter) -> None:
     p.marking(ellipse(p.front.pair, (0.42, -0.06), (0.5, 0.5)), p.pale)
     p.marking(leaf(p.front.whole, (0, -0.5), (0.12, 0.5)), p.dark)
     p.eyes(0.42, -0.06, 0.32, iris=colour("f0b030"), pupil=(0.55, 0.55))
-    p.paint(leaf(p.front.whole, (0, 0.3), (0.15, 0.28), tip=0.02), colour("e59a35"), NOSE, line=0.03)
+    p.on_nose(leaf(p.front.whole, (0, 0.3), (0.15, 0.28), tip=0.02), colour("e59a35"), NOSE, line=0.03)
 
 
 def _lion(p: Painter) -> None:

@@ -1,101 +1,74 @@
-"""The panel of lesson 11: take away what a map calls important, and see what the network says."""
+"""The panel of lesson 11: take a part away, and see what the network says and where a map lies."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 import ipywidgets
+import torch
 from matplotlib.figure import Figure
-from torch import Tensor, nn
+from torch import nn
 
-from lessons_lib.data.critters import PARTS, Critters
+from lessons_lib.data.critters import Twins
 from lessons_lib.data.pictures import to_input
-from lessons_lib.methods.evaluation import Curve, Explainer, deletion, explain
+from lessons_lib.methods.evaluation import Explainer, explain
 from lessons_lib.networks import predict
-from lessons_lib.plots.evaluation import removal
+from lessons_lib.plots.evaluation import side_by_side
 from lessons_lib.widgets import panel
 
-STEPS = 20  # of the deletion curve
 
-
-def removal_view(model: nn.Module, critters: Critters, index: int, explainer: Explainer, step: int) -> Figure:
-    """One of the pictures, a map of its class, and the picture without what the map calls most important.
+def twin_view(model: nn.Module, twins: Twins, index: int, part: str, explainer: Explainer) -> Figure:
+    """A scene and its twin without a part, the logit of the true class, and the map of both.
 
     Args:
-        model: a classifier of these pictures, in the order of ``critters.classes``.
-        critters: the pictures and where their animals are.
-        index: which picture.
-        explainer: gives the map.
-        step: how many of :data:`STEPS` equal parts of the pixels are taken away.
+        model: a classifier of these scenes' species, in their order.
+        twins: scenes, and the same without one part each.
+        index: which scene.
+        part: which part is gone in the second row.
+        explainer: gives the maps.
 
     Raises:
-        ValueError: if there is no such step.
+        KeyError: if there are no twins without this part.
     """
-    return _drawn(critters, index, *_explained(model, critters, index, explainer), step)
+    images = torch.stack([twins.scenes.images[index], twins.without[part].images[index]])
+    target = int(twins.scenes.labels[index])
+    logits = predict(model, images)[:, target].tolist()
+    names = [
+        f"{name}\nlogit {logit:.1f}" for name, logit in zip(("whole", f"no {part}"), logits, strict=True)
+    ]
+    return side_by_side(images, {"map": explain(explainer, model, to_input(images), target)}, names)
 
 
-def removal_panel(
-    models: Mapping[str, nn.Module], critters: Critters, explainers: Mapping[str, Explainer]
+def twin_panel(
+    models: Mapping[str, nn.Module], twins: Twins, explainers: Mapping[str, Explainer]
 ) -> ipywidgets.VBox:
-    """Choose a picture, a network and a method; take away more and more of what the method calls important.
+    """Choose a scene, a part to take away, a network and a method.
 
     Args:
         models: the networks by name.
-        critters: the pictures to choose from.
+        twins: the scenes to choose from, and their twins.
         explainers: the methods by name.
 
     Raises:
         ValueError: if there is nothing to choose from.
     """
-    if not models or not explainers or not len(critters):
-        raise ValueError("the panel needs at least one network, one picture and one method")
-    known: dict[tuple[int, str, str], tuple[Tensor, Tensor, Curve]] = {}
+    if not models or not explainers or not twins.without:
+        raise ValueError("the panel needs at least one network, one part and one method")
+    species = [twins.scenes.classes[label] for label in twins.scenes.labels.tolist()]
 
-    def look(index: int, network: str, method: str) -> tuple[Tensor, Tensor, Curve]:
-        key = index, network, method
-        if key not in known:
-            known[key] = _explained(models[network], critters, index, explainers[method])
-        return known[key]
+    def draw(scene: int, part: str, network: str, method: str) -> Figure:
+        return twin_view(models[network], twins, scene, part, explainers[method])
 
-    def draw(picture: int, network: str, method: str, taken: int) -> Figure:
-        return _drawn(critters, picture, *look(picture, network, method), taken)
+    def alt(scene: int, part: str, network: str, method: str) -> str:
+        return f"A {species[scene]}, whole and without its {part}, each with the map of {method} for network {network}."
 
-    def alt(picture: int, network: str, method: str, taken: int) -> str:
-        curve = look(picture, network, method)[2]
-        return (
-            f"A {_name(critters, picture)}, the map of {method} for network {network}, the picture without the top "
-            f"{taken / STEPS:.0%} of the map, and the probability of the class, "
-            f"{curve.probabilities[0, taken]:.2f} now."
-        )
-
-    names = [(f"{i + 1}: {_name(critters, i)}", i) for i in range(len(critters))]
     return panel(
         draw,
         alt,
-        picture=ipywidgets.Dropdown(options=names, value=0, description="picture"),
-        network=ipywidgets.Dropdown(options=list(models), description="network"),
-        method=ipywidgets.Dropdown(options=list(explainers), description="method"),
-        taken=ipywidgets.IntSlider(value=4, max=STEPS, description="taken / 20"),
+        scene=ipywidgets.Dropdown(
+            options=[(f"{i + 1}: {name}", i) for i, name in enumerate(species)], value=0
+        ),
+        part=ipywidgets.Dropdown(options=list(twins.without)),
+        network=ipywidgets.Dropdown(options=list(models)),
+        method=ipywidgets.Dropdown(options=list(explainers)),
     )
-
-
-def _name(critters: Critters, index: int) -> str:
-    return critters.classes[int(critters.labels[index])]
-
-
-def _explained(
-    model: nn.Module, critters: Critters, index: int, explainer: Explainer
-) -> tuple[Tensor, Tensor, Curve]:
-    """The network's probabilities, the map and its deletion curve, of one picture."""
-    image, target = critters.images[index : index + 1], critters.labels[index : index + 1]
-    picture = to_input(image)
-    shares = predict(model, image).softmax(1)[0]
-    map = explain(explainer, model, picture, target)
-    return shares, map[0], deletion(model, picture, map, target, steps=STEPS)
-
-
-def _drawn(critters: Critters, index: int, shares: Tensor, map: Tensor, curve: Curve, step: int) -> Figure:
-    background = critters.masks[index, PARTS.index("background")]
-    answer = critters.classes[int(shares.argmax())]
-    title = f"{_name(critters, index)}: it says {answer}, {shares.max():.2f}"
-    return removal(critters.images[index], map, curve, step, mask=~background, title=title)

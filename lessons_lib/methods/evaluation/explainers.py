@@ -1,88 +1,87 @@
-"""Every explanation of the course in one form, an :data:`Explainer`, and two that look at no network at all."""
+"""Explanations in one form, an :data:`Explainer`: those of the course, RISE, and three that look at no network."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from lessons_lib.methods import cam, deconvnet, occlusion, saliency
-from lessons_lib.networks import Classes, class_numbers, evaluating, logits_of, network_input, uncompiled
+from lessons_lib.networks import (
+    Classes,
+    class_numbers,
+    device_of,
+    evaluating,
+    logits_of,
+    network_input,
+    uncompiled,
+)
 
-Explainer = Callable[[nn.Module, Tensor, int], Tensor]
-"""A map for (model, picture, class).
+Explainer = Callable[[nn.Module, Tensor, Tensor], Tensor]
+"""Maps for (model, inputs, targets): of this library, of captum, torchcam or pytorch-grad-cam, or your own.
 
-The picture is the model's input, float, shape (3, H, W). The map has shape (h, w), of any size: the greater a value,
-the more that place speaks *for* the class; a signed one may go below 0 where a place speaks against it.
+The inputs are the model's, float, shape (N, 3, H, W), the targets their classes, int64, shape (N,). The maps have shape
+(N, h, w), of any size, or (N, C, h, w), of which the sum over C is taken. The greater a value, the more that place
+speaks *for* the class; a signed one may go below 0 where a place speaks against it.
 """
 
 
-def gradient_map(model: nn.Module, picture: Tensor, target: int) -> Tensor:
+def gradient_map(model: nn.Module, inputs: Tensor, targets: Classes) -> Tensor:
     """How much each pixel would change the logit: the greatest absolute derivative over the colours.
 
     See :func:`lessons_lib.methods.saliency.gradient`; the greatest value is Simonyan et al. 2014, §3.1.
 
     Returns:
-        Shape (H, W), none negative.
+        Shape (N, H, W), none negative.
     """
-    return _by_pixels(saliency.gradient, model, picture, target)
+    return saliency.gradient(*_at_logit(model, inputs, targets)).abs().amax(1)
 
 
-def guided_backpropagation_map(model: nn.Module, picture: Tensor, target: int) -> Tensor:
+def guided_backpropagation_map(model: nn.Module, inputs: Tensor, targets: Classes) -> Tensor:
     """:func:`lessons_lib.methods.saliency.guided_backpropagation` of the logit, its greatest size over the colours.
 
     Returns:
-        Shape (H, W), none negative.
+        Shape (N, H, W), none negative.
 
     Raises:
         ValueError: if the network has no ReLUs, or other activation functions as well.
     """
-    return _by_pixels(saliency.guided_backpropagation, model, picture, target)
+    return saliency.guided_backpropagation(*_at_logit(model, inputs, targets)).abs().amax(1)
 
 
-def _by_pixels(
-    method: Callable[[nn.Module, Tensor, str, Tensor], Tensor], model: nn.Module, picture: Tensor, target: int
-) -> Tensor:
-    start = _one_hot(model, picture, target)
-    return method(nn.Sequential(uncompiled(model)), picture[None], "0", start)[0].abs().amax(0)
-
-
-def deconvnet_map(model: nn.Module, picture: Tensor, target: int) -> Tensor:
+def deconvnet_map(model: nn.Module, inputs: Tensor, targets: Classes) -> Tensor:
     """The logit projected to pixels by :mod:`lessons_lib.methods.deconvnet`, its greatest size over the colours.
 
     Returns:
-        Shape (H, W), none negative.
+        Shape (N, H, W), none negative.
 
     Raises:
         ValueError: if the network is no chain of layers that a deconvnet can invert.
     """
-    start = _one_hot(model, picture, target)
-    way_up = deconvnet.trace(nn.Sequential(uncompiled(model)), picture[None], "0")
-    return deconvnet.project(way_up, start).pixels[0].abs().amax(0)
+    chain, inputs, layer, start = _at_logit(model, inputs, targets)
+    return deconvnet.project(deconvnet.trace(chain, inputs, layer), start).pixels.abs().amax(1)
 
 
-def cam_map(model: nn.Module, picture: Tensor, target: int) -> Tensor:
-    """The class activation map (:func:`lessons_lib.methods.cam.class_activation_maps`).
+def cam_map(model: nn.Module, inputs: Tensor, targets: Classes) -> Tensor:
+    """The class activation maps (:func:`lessons_lib.methods.cam.class_activation_maps`).
 
     Returns:
-        Shape (h, w) of the last feature maps, signed, in units of logits.
+        Shape (N, h, w) of the last feature maps, signed, in units of logits.
 
     Raises:
         ValueError: if the network does not end in average pooling and one linear layer.
     """
-    evidence = cam.class_activation_maps(model, picture[None])
-    return evidence.of(target)[0]
+    return cam.class_activation_maps(model, inputs).of(targets)
 
 
 def grad_cam_map(layer: str) -> Explainer:
     """Grad-CAM (:func:`lessons_lib.methods.cam.grad_cam`) at ``layer``; its maps are (h, w) of that layer, ≥ 0."""
-
-    def explain(model: nn.Module, picture: Tensor, target: int) -> Tensor:
-        return cam.grad_cam(model, picture[None], layer, target)[0]
-
-    return explain
+    return lambda model, inputs, targets: cam.grad_cam(model, inputs, layer, targets)
 
 
 def occlusion_map(patch: int, stride: int = 1) -> Explainer:
@@ -93,43 +92,89 @@ def occlusion_map(patch: int, stride: int = 1) -> Explainer:
         stride: pixels from one position to the next.
 
     Returns:
-        An explainer whose maps are (H, W), signed, in 0–1 of probability.
+        An explainer whose maps are (N, H, W), signed, in 0–1 of probability.
     """
 
-    def explain(model: nn.Module, picture: Tensor, target: int) -> Tensor:
-        swept = occlusion.occlude(model, picture, target, patch=patch, stride=stride, progress=False)
-        return swept.attribution()
+    def explain(model: nn.Module, inputs: Tensor, targets: Classes) -> Tensor:
+        swept = partial(occlusion.occlude, model, patch=patch, stride=stride, progress=False)
+        classes = class_numbers(targets, count=len(inputs)).tolist()
+        return torch.stack([swept(*one).attribution() for one in zip(inputs, classes, strict=True)])
 
     return explain
 
 
-def centre_gaussian(model: nn.Module, picture: Tensor, target: int) -> Tensor:
+def rise(
+    count: int = 500, cells: int = 7, keep: float = 0.5, *, seed: int = 0, batch_size: int = 250
+) -> Explainer:
+    """RISE: a place is worth the mean probability of the class over the random masks that leave it visible.
+
+    V. Petsiuk, A. Das and K. Saenko, "RISE: Randomized Input Sampling for Explanation of Black-box Models" (BMVC 2018,
+    section 3, equation 6). A mask multiplies the input, so what it hides becomes 0. The same masks for all pictures.
+
+    Args:
+        count: how many masks.
+        cells: a mask is drawn as squares, about this many a side, then enlarged smoothly and shifted at random.
+        keep: the probability that a square stays visible.
+        seed: of the masks.
+        batch_size: how many masked pictures to run at once.
+
+    Returns:
+        An explainer whose maps are (N, H, W), in 0–1 of probability but for the chance in the masks' number.
+    """
+
+    @torch.no_grad()
+    def explain(model: nn.Module, inputs: Tensor, targets: Classes) -> Tensor:
+        generator, (height, width) = torch.Generator().manual_seed(seed), inputs.shape[2:]
+        rows, columns = math.ceil(height / cells), math.ceil(width / cells)
+        drawn = (torch.rand(count, 1, cells + 1, cells + 1, generator=generator) < keep).float()
+        large = F.interpolate(drawn, scale_factor=(rows, columns), mode="bilinear", align_corners=False)[:, 0]
+        top, left = (torch.randint(side, (count,), generator=generator).tolist() for side in (rows, columns))
+        cut = [mask[y : y + height, x : x + width] for mask, y, x in zip(large, top, left, strict=True)]
+        maps = torch.zeros(len(inputs), height, width)
+        with evaluating(model):
+            for i, target in enumerate(class_numbers(targets, count=len(inputs)).tolist()):
+                for masks in torch.stack(cut).split(batch_size):
+                    masked = inputs[i] * masks[:, None].to(inputs)
+                    logits = logits_of(model(network_input(model, masked)), softmax=True).float().cpu()
+                    maps[i] += torch.einsum("m,mhw->hw", logits.softmax(1)[:, target], masks)
+        return maps / (count * keep)
+
+    return explain
+
+
+def constant(model: nn.Module, inputs: Tensor, targets: Classes) -> Tensor:
+    """The same everywhere: what a test gives for area alone."""
+    return torch.ones(len(inputs), *inputs.shape[2:])
+
+
+def centre_gaussian(model: nn.Module, inputs: Tensor, targets: Classes) -> Tensor:
     """A bump in the middle, a quarter of the picture wide (standard deviation), whatever there is to see."""
-    height, width = picture.shape[-2:]
-    rows, columns = ((torch.arange(side) + 0.5 - side / 2) / (side / 4) for side in (height, width))
-    return torch.outer((-rows.square() / 2).exp(), (-columns.square() / 2).exp())
+    rows, columns = ((torch.arange(side) + 0.5 - side / 2) / (side / 4) for side in inputs.shape[2:])
+    bump = torch.outer((-rows.square() / 2).exp(), (-columns.square() / 2).exp())
+    return bump.expand(len(inputs), -1, -1)
 
 
-def edges(model: nn.Module, picture: Tensor, target: int) -> Tensor:
-    """Where brightness changes: scikit-image's Sobel filter of the picture's mean over colours, (H, W), ≥ 0."""
+def edges(model: nn.Module, inputs: Tensor, targets: Classes) -> Tensor:
+    """Where brightness changes: scikit-image's Sobel filter of a picture's mean over colours, (N, H, W), ≥ 0."""
     from skimage.filters import sobel  # noqa: PLC0415 - takes a second, which most lessons do not need
 
-    return torch.from_numpy(sobel(picture.detach().cpu().double().mean(0).numpy())).float()
+    return torch.stack(
+        [torch.from_numpy(sobel(grey)) for grey in inputs.detach().cpu().double().mean(1).numpy()]
+    ).float()
 
 
 @torch.no_grad()
-def _one_hot(model: nn.Module, picture: Tensor, target: int) -> Tensor:
-    """1 for the class and 0 for all others, in the shape of the logits of one picture."""
-    if picture.ndim != 3 or not picture.is_floating_point():
+def _at_logit(model: nn.Module, inputs: Tensor, targets: Classes) -> tuple[nn.Module, Tensor, str, Tensor]:
+    """What a method that goes back from a layer needs: 1 for the target's logit and 0 for all others."""
+    if inputs.ndim != 4 or not inputs.is_floating_point():
         raise ValueError(
-            f"picture must be the model's input for one picture, float (3, H, W), not {picture.dtype} "
-            f"{tuple(picture.shape)}"
+            f"inputs must be the model's, float (N, 3, H, W), not {inputs.dtype} {tuple(inputs.shape)}"
         )
     with evaluating(model):
-        logits = logits_of(model(network_input(model, picture[None])))
-    start = torch.zeros_like(logits)
-    start[0, class_numbers(target, classes=logits.shape[1], count=1)] = 1
-    return start
+        logits = logits_of(model(network_input(model, inputs)))
+    own = class_numbers(targets, classes=logits.shape[1], count=len(inputs)).to(logits.device)
+    start = torch.zeros_like(logits).scatter_(1, own[:, None], 1)
+    return nn.Sequential(uncompiled(model)), inputs, "0", start
 
 
 def explain(
@@ -138,36 +183,40 @@ def explain(
     pictures: Tensor,
     targets: Classes,
     *,
+    batch_size: int = 32,
     progress: bool = False,
 ) -> Tensor:
-    """Explain picture after picture, each map enlarged to the picture's size.
+    """The maps of an explainer, checked, and enlarged to the pictures' size.
+
+    The explainer is given pictures and classes on the model's device.
 
     Args:
         explainer: see :data:`Explainer`.
         model: what is to be explained.
         pictures: its input, float, shape (N, 3, H, W).
         targets: the class to look for, one for all pictures or shape (N,).
+        batch_size: how many pictures to give to the explainer at once.
         progress: whether to show a progress bar.
 
     Returns:
         Shape (N, H, W), on the CPU.
 
     Raises:
-        ValueError: for no pictures, another number of classes, or a map that is no (h, w) or holds NaN.
+        ValueError: for no pictures, another number of classes, or what is not one map (h, w) a picture or holds NaN.
     """
-    classes = one_class_each(pictures, targets)
-    maps = []
-    for picture, target in zip(
-        tqdm(pictures, disable=not progress, unit="map", leave=False), classes.tolist(), strict=True
-    ):
-        found = explainer(model, picture, target).detach().cpu()
-        if found.ndim != 2 or not found.numel() or not torch.isfinite(found).all():
+    classes, maps, device = one_class_each(pictures, targets), [], device_of(model)
+    batches = list(zip(pictures.split(batch_size), classes.split(batch_size), strict=True))
+    for batch, own in tqdm(batches, disable=not progress, unit="batch", leave=False):
+        found = explainer(model, batch.to(device), own.to(device)).detach().cpu()
+        if found.ndim == 4:
+            found = found.sum(1)
+        if found.ndim != 3 or len(found) != len(batch) or not (found.numel() and found.isfinite().all()):
             raise ValueError(
-                f"an explainer must give a finite map (h, w), but this one gave {tuple(found.shape)}"
-                + (" with values that are not finite" if found.numel() else "")
+                f"an explainer must give {len(batch)} finite maps (N, h, w) or (N, C, h, w), but this one gave "
+                f"{tuple(found.shape)}" + (" with values that are not finite" if found.numel() else "")
             )
-        maps.append(cam.upsample(found[None], (picture.shape[1], picture.shape[2]))[0])
-    return torch.stack(maps)
+        maps.append(cam.upsample(found, (batch.shape[2], batch.shape[3])))
+    return torch.cat(maps)
 
 
 def one_class_each(pictures: Tensor, targets: Classes) -> Tensor:

@@ -5,17 +5,13 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import cast
 
-import numpy as np
 import torch
 from scipy import stats
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
-from lessons_lib.methods.evaluation.explainers import Explainer, explain
-from lessons_lib.networks import Classes, at_least_float32, get_layer, seeded, uncompiled
+from lessons_lib.networks import at_least_float32, get_layer, seeded, uncompiled
 
 
 @contextlib.contextmanager
@@ -77,74 +73,14 @@ def _parts(name: str, layer: nn.Module) -> list[nn.Module]:
     return parts
 
 
-@dataclass(frozen=True)
-class Randomisation:
-    """How much maps change while the network loses its weights, L layers of them, for N pictures.
+def layers_with_weights(model: nn.Module) -> list[str]:
+    """The names of all layers with parameters of their own, the last one first.
 
-    Attributes:
-        layers: in the order they were randomised; row i has the first i + 1 of them random.
-        rank_correlation: Spearman's, of each map with the trained network's, float64 (L, N), in −1 to 1; NaN where
-            a map is the same everywhere.
-        similarity: structural similarity (SSIM) of the two maps, each stretched to 0–1, float64 (L, N), at most 1.
-        maps: of the trained network, shape (N, H, W).
-        randomised: of the network with the layers random, shape (L, N, H, W).
+    The first few of them, more and more, are the "cascading randomization" of J. Adebayo et al., "Sanity Checks for
+    Saliency Maps" (NeurIPS 2018, section 3.1).
     """
-
-    layers: tuple[str, ...]
-    rank_correlation: Tensor
-    similarity: Tensor
-    maps: Tensor
-    randomised: Tensor
-
-
-def parameter_randomisation_test(
-    explainer: Explainer,
-    model: nn.Module,
-    pictures: Tensor,
-    targets: Classes,
-    layers: Sequence[str] | None = None,
-    *,
-    seed: int = 0,
-    progress: bool = False,
-) -> Randomisation:
-    """Randomise a network from the top layer down and watch a map: one that stays does not explain the network.
-
-    J. Adebayo et al., "Sanity Checks for Saliency Maps" (NeurIPS 2018, section 3.1, "cascading randomization"). The
-    model has its weights back afterwards, to the bit.
-
-    Args:
-        explainer: see :data:`Explainer`.
-        model: a trained network.
-        pictures: its input, float, shape (N, 3, H, W), at least 7×7.
-        targets: the class to explain, one for all pictures or shape (N,): the same before and after.
-        layers: the order; by default every layer with parameters of its own, the last one first.
-        seed: of the new weights.
-        progress: whether to show a progress bar.
-
-    Raises:
-        ValueError: as :func:`randomised` and :func:`explain`.
-    """
-    if layers is None:
-        own = [
-            name
-            for name, part in uncompiled(model).named_modules()
-            if name and [*part.parameters(recurse=False)]
-        ]
-        layers = own[::-1]
-    if not layers:
-        raise ValueError("name at least one layer to randomise")
-    maps = explain(explainer, model, pictures, targets)
-    changed = []
-    for count in tqdm(range(1, len(layers) + 1), disable=not progress, unit="layer", leave=False):
-        with randomised(model, layers[:count], seed=seed):
-            changed.append(explain(explainer, model, pictures, targets))
-    return Randomisation(
-        layers=tuple(layers),
-        rank_correlation=torch.stack([rank_correlation(stack, maps) for stack in changed]),
-        similarity=torch.stack([structural_similarity(stack, maps) for stack in changed]),
-        maps=maps,
-        randomised=torch.stack(changed),
-    )
+    named = uncompiled(model).named_modules()
+    return [name for name, part in named if name and [*part.parameters(recurse=False)]][::-1]
 
 
 def rank_correlation(maps: Tensor, others: Tensor) -> Tensor:
@@ -160,47 +96,11 @@ def rank_correlation(maps: Tensor, others: Tensor) -> Tensor:
     Raises:
         ValueError: if the shapes differ.
     """
-    _check_pairs(maps, others)
-    flat = (at_least_float32(stack.detach().cpu()).flatten(1).numpy() for stack in (maps, others))
-    ranks = [torch.from_numpy(stats.rankdata(values, axis=1)) for values in flat]
-    a, b = (rank - rank.mean(1, keepdim=True) for rank in ranks)
-    return (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1))
-
-
-def structural_similarity(maps: Tensor, others: Tensor) -> Tensor:
-    """scikit-image's SSIM of each map and its other, both stretched to 0–1: 1 if they are the same.
-
-    Args:
-        maps: shape (N, H, W), at least 7×7.
-        others: same shape.
-
-    Returns:
-        float64, shape (N,).
-
-    Raises:
-        ValueError: if the shapes differ, or maps are smaller.
-
-    Source: Z. Wang et al., "Image quality assessment" (IEEE Transactions on Image Processing 2004).
-    """
-    from skimage.metrics import structural_similarity as ssim  # noqa: PLC0415 - as in edges
-
-    _check_pairs(maps, others)
-    if min(maps.shape[1:]) < 7:
-        raise ValueError(f"SSIM looks at squares of 7×7, so maps of {tuple(maps.shape[1:])} are too small")
-    pairs = zip(_stretched(maps), _stretched(others), strict=True)
-    return torch.tensor([ssim(a, b, data_range=1.0) for a, b in pairs], dtype=torch.float64)
-
-
-def _stretched(maps: Tensor) -> np.ndarray:
-    """Each map from its least value, 0, to its greatest, 1; all 0 if it is the same everywhere."""
-    values = maps.detach().cpu().double()
-    low, high = values.amin((1, 2), keepdim=True), values.amax((1, 2), keepdim=True)
-    spread = torch.where(high > low, high - low, 1.0)
-    return ((values - low) / spread).numpy()
-
-
-def _check_pairs(maps: Tensor, others: Tensor) -> None:
     if maps.ndim != 3 or maps.shape != others.shape or not maps.numel():
         raise ValueError(
             f"need two stacks of maps of one shape (N, H, W), not {tuple(maps.shape)} and {tuple(others.shape)}"
         )
+    flat = (at_least_float32(stack.detach().cpu()).flatten(1).numpy() for stack in (maps, others))
+    ranks = [torch.from_numpy(stats.rankdata(values, axis=1)) for values in flat]
+    a, b = (rank - rank.mean(1, keepdim=True) for rank in ranks)
+    return (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1))
