@@ -2,7 +2,7 @@
 
 from tests import code_lines
 
-COURSE = 7267  # lines of code; lower it when the library shrinks
+COURSE = 7257  # lines of code; lower it when the library shrinks
 SITTING = 250
 
 
