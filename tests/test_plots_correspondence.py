@@ -1,10 +1,10 @@
-"""Figures of hidden parts and sign patterns hold the right pictures and numbers."""
+"""Figures of hidden parts and of Δ hold the right pictures and numbers."""
 
 import numpy as np
 import pytest
 import torch
 
-from lessons_lib.plots.correspondence import deltas, hidden_parts, sign_patterns
+from lessons_lib.plots.correspondence import deltas, hidden_parts
 from lessons_lib.statistics import Interval
 from tests.figures import drawn
 
@@ -26,22 +26,6 @@ def test_hidden_parts_has_a_column_for_each_condition():
         hidden_parts(PICTURES[:0], {})
 
 
-def test_sign_patterns_draw_the_signs_they_are_given_beside_their_pictures():
-    signs = torch.tensor([[0.0, -1, 1, 1], [0, -1, 1, 0], [0, -1, -1, 1]])
-    figure = sign_patterns(
-        {"left_eye": PICTURES, "nose": PICTURES // 2}, {"left_eye": signs, "nose": -signs}, "four"
-    )
-    eye, nose = (axis for axis in figure.axes if axis.get_title())
-    assert (eye.get_title(), nose.get_title()) == ("left eye hidden", "nose hidden")
-    assert np.array_equal(eye.images[0].get_array(), signs)
-    assert np.array_equal(nose.images[0].get_array(), -signs)
-    assert nose.get_xlabel() == "four"
-    assert np.array_equal(figure.axes[1].images[0].get_array(), PICTURES[1].permute(1, 2, 0))
-    drawn(figure)
-    with pytest.raises(ValueError, match="for each picture"):
-        sign_patterns({"nose": PICTURES}, {"nose": signs[:2]}, "")
-
-
 def test_deltas_draw_means_and_intervals():
     values = {
         "middle": {"nose": Interval(0.3, 0.25, 0.36), "random": Interval(0.4, 0.38, 0.42)},
@@ -54,6 +38,7 @@ def test_deltas_draw_means_and_intervals():
     assert points.get_xdata().tolist() == pytest.approx([0.4, 0.3])
     assert np.allclose(bars.get_segments()[1][:, 0], [0.25, 0.36])
     assert {line.get_linestyle() for line in late.lines} >= {":"}
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["random", "chance"]
     drawn(figure)
     drawn(deltas({"middle": {"nose": Interval(0.3, 0.25, 0.36)}}))
     for bad in ({}, {"middle": values["middle"], "late": {"nose": values["late"]["nose"]}}):

@@ -35,6 +35,11 @@ def test_curves_draw_means_with_their_intervals_and_every_picture_s_probability(
         assert np.allclose([line.get_ydata() for line in thin], found[ANSWER])
         assert np.allclose(mean.get_ydata(), found[ANSWER].mean(0))
     assert axes[0, 0].get_ylim() == axes[0, 1].get_ylim(), "one scale for all distances"
+    assert [[axis.get_xlabel() for axis in row] for row in axes] == [
+        ["", ""],
+        ["shift (pixels down)", "rotation (degrees)"],
+    ]
+    assert set(axes[1, 1].get_xticks() % 90) == {0}, "quarter turns"
     drawn(figure)
 
 
@@ -83,4 +88,5 @@ def test_training_curves_draw_each_seed_and_the_mean():
         assert mean.get_label() == name
         assert np.allclose(mean.get_ydata(), table.mean(0))
         assert np.allclose(first.get_ydata(), table[0])
+    assert tuple(axis.get_xticks()) == STEPS, "a tick for each test"
     drawn(figure)

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.projections.polar import PolarAxes
+from matplotlib.ticker import MultipleLocator
 from torch import Tensor
 
 from lessons_lib.plots import MARKERS, as_image
@@ -46,11 +47,20 @@ def curves(amounts: Mapping[str, Sequence[float]], measured: Mapping[str, Mappin
             else:
                 _mean(above, steps, table, None, name, marker)
         above.set(title=kind, ylim=(0, 1.1))
-        below.set(xlabel=_LABELS[kind], ylim=(0, 1.02))
-    axes[0, 0].set_ylabel("distance (1: another picture)")
-    axes[1, 0].set_ylabel("probability of the right answer")
+        below.set(ylim=(0, 1.02))
+        _name_amounts(kind, above, below)
+        above.set_xlabel("")
+    axes[0, 0].set_ylabel("distance\n(1: another picture)")
+    axes[1, 0].set_ylabel("probability of\nthe right answer")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=5, fontsize=9)
     return figure
+
+
+def _name_amounts(kind: str, *axes: Axes) -> None:
+    for axis in axes:
+        axis.set_xlabel(_LABELS[kind])
+        if kind == "rotation":
+            axis.xaxis.set_major_locator(MultipleLocator(90))
 
 
 def _mean(
@@ -136,10 +146,11 @@ def transformation(
         axis = share if name == ANSWER else distance
         (line,) = axis.plot(amounts, values.numpy(), color="black" if name == ANSWER else None, label=name)
         axis.plot(amounts[step], values[step].item(), "o", color=line.get_color())
-    distance.set(title="distance of features", xlabel=_LABELS[kind], ylabel="1: another picture")
+    distance.set(title="distance of features", ylabel="1: another picture")
     distance.set_ylim(bottom=0)
     distance.legend(fontsize=8)
-    share.set(title="right answer", xlabel=_LABELS[kind], ylabel="probability", ylim=(0, 1.02))
+    share.set(title="right answer", ylabel="probability", ylim=(0, 1.02))
+    _name_amounts(kind, distance, share)
     return figure
 
 
@@ -159,7 +170,7 @@ def training_curves(
         for (name, table), marker in zip(accuracy[kind].items(), itertools.cycle(MARKERS), strict=False):
             (line,) = axis.plot(steps, table.mean(0).numpy(), marker=marker, markersize=5, label=name)
             axis.plot(steps, table.T.numpy(), color=line.get_color(), linewidth=0.6, alpha=0.7)
-        axis.set(title=f"tested on {kind}", xlabel=_LABELS[kind], ylim=(0, 1.02))
+        axis.set(title=f"tested on {kind}", xlabel=_LABELS[kind], xticks=steps, ylim=(0, 1.02))
     axes[0, 0].set_ylabel("accuracy")
     axes[0, 0].legend(fontsize=8, title="trained on", title_fontsize=8)
     return figure
