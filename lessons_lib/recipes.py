@@ -10,14 +10,16 @@ import argparse
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 
 from lessons_lib import course
-from lessons_lib.data import cifar10
+from lessons_lib.data import cifar10, critters
 from lessons_lib.data.pictures import Pictures, to_input
 from lessons_lib.models import checkpoints
+from lessons_lib.models.chain_cnn import ChainCNN
 from lessons_lib.models.small_cnn import SmallCNN
 from lessons_lib.models.zfnet import SmallZFNet
 from lessons_lib.networks import accuracy, seeded
@@ -70,6 +72,17 @@ def _resnet18() -> nn.Module:
 
     return resnet18(num_classes=len(cifar10.CLASSES))
 
+
+def _critters(split: cifar10.Split, bias: float) -> Pictures:
+    """Drawn animals, the same for every ``bias``: that decides the backgrounds only."""
+    count, seed = (3_000, 1) if split == "train" else (1_000, 2)
+    return critters.generate(count, 64, seed=seed, bias=bias)
+
+
+# Two networks that see the same animals in the same places, and differ by their backgrounds alone.
+_CHAIN = Settings(
+    epochs=10, batch_size=32, learning_rate=6e-3, warmup=0.15, translate=4, snapshots=(10,), seed=0
+)
 
 # Of the ResNet-18: all phases, those with CutMix, and the epoch without it that ends each of these.
 _COMMON: dict[str, Any] = {"translate": 4, "label_smoothing": 0.1, "mixed_precision": True}
@@ -131,6 +144,20 @@ RECIPES = {
         ),
         about="The small ZFNet (`lessons_lib.models.zfnet.SmallZFNet`) trained on enlarged CIFAR-10.",
     ),
+    "chain_cnn_critters": Recipe(
+        build=ChainCNN,
+        load=partial(_critters, bias=0.0),
+        phases=(Phase(_CHAIN, size=64),),
+        about="The chain (`lessons_lib.models.chain_cnn.ChainCNN`) trained on 3,000 Critters, each on any\n"
+        "background: network A of lesson 11.",
+    ),
+    "chain_cnn_critters_biased": Recipe(
+        build=ChainCNN,
+        load=partial(_critters, bias=1.0),
+        phases=(Phase(_CHAIN, size=64),),
+        about="The chain (`lessons_lib.models.chain_cnn.ChainCNN`) trained on the same 3,000 animals, each species on\n"
+        "a background of its own: network B of lesson 11, which learned the shortcut and is mostly wrong elsewhere.",
+    ),
 }
 
 
@@ -185,6 +212,7 @@ def model_card(name: str, recipe: Recipe, run: Run, source: str, rows: list[tupl
         rows: epoch and test accuracy (0–1) of each snapshot, measured on the float16 weights.
     """
     size = recipe.phases[-1].size
+    installed = " with the data set installed (see data/README.md)" if recipe.load is cifar10.load else ""
     columns = [asdict(phase.settings) | {"picture size": phase.size} for phase in recipe.phases]
     settings = "\n".join(f"| {key} | {' | '.join(str(c[key]) for c in columns)} |" for key in columns[0])
     header = " | ".join(f"phase {n}" for n in range(1, len(columns) + 1)) if len(columns) > 1 else "value"
@@ -198,7 +226,7 @@ def model_card(name: str, recipe: Recipe, run: Run, source: str, rows: list[tupl
 - **Weights**: float16 safetensors, one file a snapshot; epoch 0 is the initialisation.
 - **Input**: float, (N, 3, {size}, {size}), pictures scaled to [−1, 1]
   (`lessons_lib.data.pictures.to_input`).
-- **Make it again**: `python -m lessons_lib.recipes {name}` with the data set installed (see data/README.md).
+- **Make it again**: `python -m lessons_lib.recipes {name}`{installed}.
 - **Measured**: training accuracy in the last epoch, with augmentation and dropout on, {last.train_accuracy:.4f}.
   Another processor or torch version ends a little elsewhere.
 - **Meant for**: the lessons. It knows ten classes of small pictures and nothing else.

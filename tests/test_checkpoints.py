@@ -5,7 +5,9 @@ import torch
 from torch import nn
 
 from lessons_lib import course
-from lessons_lib.models import checkpoints
+from lessons_lib.data import critters
+from lessons_lib.models import ChainCNN, checkpoints
+from lessons_lib.networks import accuracy
 from lessons_lib.recipes import RECIPES
 
 
@@ -82,6 +84,8 @@ def test_a_full_disk_leaves_the_previous_file(shelf, monkeypatch):
         ("small_cnn_cifar10", (0, 1, 2, 5, 10, 20), 0.85),
         ("zfnet_cifar10", (0, 1, 2, 4, 8, 12, 16), 0.80),
         ("resnet18_cifar10", (55,), 0.90),
+        ("chain_cnn_critters", (10,), 0.95),
+        ("chain_cnn_critters_biased", (10,), 0.95),
     ],
 )
 def test_shipped_networks_fit_and_learned(name, epochs, least):
@@ -92,6 +96,19 @@ def test_shipped_networks_fit_and_learned(name, epochs, least):
     assert accuracies[-1] >= least
     for epoch in epochs:
         checkpoints.restore(RECIPES[name].build(), name, epoch)
+
+
+def test_one_of_the_chains_reads_the_animal_and_the_other_the_background():
+    mixed = critters.generate(200, 64, seed=4)
+    only_backgrounds = critters.generate(200, 64, seed=4, bias=1.0, changed={"head": None, "ears": None})
+    names = "chain_cnn_critters", "chain_cnn_critters_biased"
+    reads_animals, reads_backgrounds = (checkpoints.restore(ChainCNN(), name) for name in names)
+    for pictures, high, low in (
+        (mixed, reads_animals, reads_backgrounds),
+        (only_backgrounds, reads_backgrounds, reads_animals),
+    ):
+        assert accuracy(high, pictures) > 0.9
+        assert accuracy(low, pictures) < 0.3
 
 
 def test_shipped_networks_stay_small():

@@ -32,11 +32,11 @@ def twin_view(model: nn.Module, twins: Twins, index: int, part: str, explainer: 
     """
     images = torch.stack([twins.scenes.images[index], twins.without[part].images[index]])
     target = int(twins.scenes.labels[index])
-    logits = predict(model, images)[:, target].tolist()
-    names = [
-        f"{name}\nlogit {logit:.1f}" for name, logit in zip(("whole", f"no {part}"), logits, strict=True)
-    ]
-    return side_by_side(images, {"map": explain(explainer, model, to_input(images), target)}, names)
+    whole, without = predict(model, images)[:, target].tolist()
+    names = f"whole\nlogit {whole:.1f}", f"no {part}\nlogit {without:.1f}".replace("_", " ")
+    figure = side_by_side(images, {"map": explain(explainer, model, to_input(images), target)}, names)
+    figure.set_size_inches(4.8, 4.8)
+    return figure
 
 
 def twin_panel(
