@@ -37,15 +37,11 @@ TAGS = {
     "nbval-skip",
     "raises-exception",
 }
-LONGEST_CELL = 25
+LONGEST_CELL = 15
 IMPORT = re.compile(
     r"^[ \t]*from (?P<place>lessons_lib[\w.]*) import (?P<names>\([^)]*\)|[^\n#]+)", re.MULTILINE
 )
 MOST_PLACES, MOST_NAMES = 3, 15
-
-# Lessons in the new form, which some rules bind. The set only grows; the lesson that completes it deletes it.
-NEW_FORM: frozenset[str] = frozenset({"00", "01", "02", "03", "04", "05", "06", "07", "08", "09", "10", "11"})
-NEW_LONGEST_CELL = 15
 HEAVIEST_MB = 1.5  # of 10⁶ bytes
 
 # How many cells of each lesson ignore their output. Numbers may only fall: a cell whose numbers are printed with their
@@ -80,8 +76,7 @@ BESIDE = "matplotlib-fontja captum torchcam"  # what one lesson installs beside 
 
 STEP = r"## (\d+) · \S"
 BEFORE_STEPS = ("## What you will learn", "## What you need")
-FURTHER = "## Going further"  # of lessons in the new form
-AFTER_STEPS = ("## Try it", "## Exercises", "## Recap", "## References")
+AFTER_STEPS = ("## Going further", "## Try it", "## Exercises", "## Recap", "## References")
 MAP_OF_THE_COURSE = "00"  # has nothing to try and no exercises
 
 RULES: dict[str, Rule] = {}
@@ -206,9 +201,7 @@ def headings(notebook: NotebookNode, path: Path) -> Breaches:
     if not found or not re.match(rf"# {number} · \S", found[0][1]) or found[0][0] != 1:
         yield 1, f'the first cell must begin with the title, "# {number} · …"'
     outline = [heading for _, heading in found[1:]]
-    after = (FURTHER, *AFTER_STEPS) if number in NEW_FORM else AFTER_STEPS
-    if number == MAP_OF_THE_COURSE:
-        after = AFTER_STEPS[2:]
+    after = AFTER_STEPS[3:] if number == MAP_OF_THE_COURSE else AFTER_STEPS
     expected = [*BEFORE_STEPS, *(heading for _, heading in steps), *after]
     if outline != expected:
         yield None, f"the headings must be {expected}, but are {outline}"
@@ -291,11 +284,10 @@ def _printed(cell: NotebookNode) -> Iterator[str]:
 @rule
 def cell_length(notebook: NotebookNode, path: Path) -> Breaches:
     """One idea a cell, little code."""
-    longest = NEW_LONGEST_CELL if path.name[:2] in NEW_FORM else LONGEST_CELL
     for position, cell in code_cells(notebook):
         lines = len(cell.source.strip().splitlines())
-        if lines > longest:
-            yield position, f"{lines} lines of code; at most {longest}: move some into lessons_lib"
+        if lines > LONGEST_CELL:
+            yield position, f"{lines} lines of code; at most {LONGEST_CELL}: move some into lessons_lib"
 
 
 @rule
@@ -319,7 +311,7 @@ def few_imports(notebook: NotebookNode, path: Path) -> Breaches:
 def numbers_not_verdicts(notebook: NotebookNode, path: Path) -> Breaches:
     """A reader learns more from a number with its uncertainty than from True."""
     verdict = re.compile(r"(?<!=)\b(?:True|False)\W*$|(?:^|:)\s*(?:yes|no)\W*$", re.IGNORECASE)
-    for position, cell in code_cells(notebook) if path.name[:2] in NEW_FORM else []:
+    for position, cell in code_cells(notebook):
         for line in (line for text in _printed(cell) for line in text.splitlines()):
             if verdict.search(line):
                 yield position, f"print the number, with its uncertainty, in place of {line.strip()!r}"
@@ -348,7 +340,7 @@ def outputs_compared(notebook: NotebookNode, path: Path) -> Breaches:
 def light(notebook: NotebookNode, path: Path) -> Breaches:
     """A clone carries every version of every notebook."""
     size = path.stat().st_size / 1e6
-    if path.name[:2] in NEW_FORM and size > HEAVIEST_MB:
+    if size > HEAVIEST_MB:
         yield None, f"the notebook has {size:.1f} MB; at most {HEAVIEST_MB}: fewer or smaller figures"
 
 

@@ -72,7 +72,7 @@ def lesson() -> NotebookNode:
                 "print('1/3 of 0.5 s')",
                 v4.new_output("stream", name="stdout", text="1/3 and/or http://a.org/b/c\n"),
             ),
-            v4.new_markdown_cell("## Try it\n\n## Exercises"),
+            v4.new_markdown_cell("## Going further\n\n## Try it\n\n## Exercises"),
             code("1 + 1", v4.new_output("execute_result", {"text/plain": "2"}, execution_count=4), **FOLDED),
             v4.new_markdown_cell(
                 "## Recap\n\nGo on with [the next one](04_next.ipynb).\n\n## References\n\n[paper](https://example.org/paper.pdf)"
@@ -87,7 +87,6 @@ def lesson() -> NotebookNode:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(notebook_rules, "IGNORING", {})
-    monkeypatch.setattr(notebook_rules, "NEW_FORM", frozenset())
     (tmp_path / "04_next.ipynb").touch()
     return tmp_path
 
@@ -178,7 +177,7 @@ BREACHES = {
     "home folder in a table": (show(7, TABLE), "no-paths", 7),
     "home folder in a traceback": (show(7, TRACEBACK), "no-paths", 7),
     "home folder on Windows": (show(5, WINDOWS), "no-paths", 5),
-    "long cell": (resource(5, "look()\n" * 26), "cell-length", 5),
+    "long cell": (resource(5, "look()\n" * 16), "cell-length", 5),
     "many places": (
         resource(5, "".join(f"from lessons_lib.{place} import a\n" for place in "abcd")),
         "few-imports",
@@ -198,6 +197,15 @@ BREACHES = {
     "answer never checked": (resource(7, "both = ..."), "answers-checked", 9),
     "function never checked": (resource(7, "def both():\n    return ..."), "answers-checked", 9),
     "time stamps": (lambda notebook: notebook.cells[4].metadata.update(execution={}), "clean-metadata", None),
+    "verdict": (show(7, VERDICT), "numbers-not-verdicts", 7),
+    "bare no": (show(7, YES), "numbers-not-verdicts", 7),
+    "nothing further": (resource(8, "## Try it\n\n## Exercises"), "headings", None),
+    "further after the panel": (
+        resource(8, "## Try it\n\n## Going further\n\n## Exercises"),
+        "headings",
+        None,
+    ),
+    "heavy": (show(7, HEAVY), "light", None),
     "says nothing": (show(7, ANY), "intervals-that-say-something", 7),
     "one more ignored": (retag(7, "nbval-ignore-output"), "outputs-compared", 7),
     "other kernel": (
@@ -217,51 +225,8 @@ def test_each_breach_is_caught_where_it_is(spoil, rule: str, cell: int | None, f
     assert broken[rule] == cell
 
 
-NEW_BREACHES = {
-    "verdict": (show(7, VERDICT), "numbers-not-verdicts", 7),
-    "bare no": (show(7, YES), "numbers-not-verdicts", 7),
-    "long cell": (resource(5, "look()\n" * 16), "cell-length", 5),
-    "nothing further": (resource(8, "## Try it\n\n## Exercises"), "headings", None),
-    "further after the panel": (
-        resource(8, "## Try it\n\n## Going further\n\n## Exercises"),
-        "headings",
-        None,
-    ),
-    "heavy": (show(7, HEAVY), "light", None),
-}
-
-
-@pytest.fixture
-def new_form(folder: Path, monkeypatch: pytest.MonkeyPatch) -> NotebookNode:
-    """A lesson that keeps every rule of the new form, which binds it."""
-    monkeypatch.setattr(notebook_rules, "NEW_FORM", frozenset({"03"}))
-    notebook = lesson()
-    notebook.cells[7].source = "## Going further\n\n## Try it\n\n## Exercises"
-    return notebook
-
-
-def test_a_good_lesson_of_the_new_form_breaks_no_rule(new_form: NotebookNode, folder: Path):
-    assert broken_rules(new_form, folder) == {}
-
-
-@pytest.mark.parametrize(("spoil", "rule", "cell"), NEW_BREACHES.values(), ids=NEW_BREACHES.keys())
-def test_each_breach_of_the_new_form_is_caught(
-    spoil, rule: str, cell: int | None, new_form: NotebookNode, folder: Path
-):
-    spoil(new_form)
-    assert broken_rules(new_form, folder) == {rule: cell}
-
-
-def test_the_new_form_binds_no_other_lesson(folder: Path):
-    notebook = lesson()
-    for spoil in (show(7, VERDICT), resource(5, "look()\n" * 16), show(5, HEAVY)):
-        spoil(notebook)
-    assert broken_rules(notebook, folder) == {}
-
-
 def test_every_rule_has_a_breach():
-    breaches = [*BREACHES.values(), *NEW_BREACHES.values()]
-    assert {rule for _, rule, _ in breaches} == set(notebook_rules.RULES)
+    assert {rule for _, rule, _ in BREACHES.values()} == set(notebook_rules.RULES)
 
 
 def test_a_number_that_fell_is_kept_low(folder: Path, monkeypatch: pytest.MonkeyPatch):
