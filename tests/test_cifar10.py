@@ -335,5 +335,6 @@ def test_the_shipped_networks_are_as_good_as_they_say(real, name, count, within)
     assert measured == pytest.approx(checkpoints.test_accuracy(name), abs=within)
 
 
-def test_every_shipped_network_is_measured():
-    assert set(checkpoints.names()) == {"small_cnn_cifar10", "zfnet_cifar10", "resnet18_cifar10"}
+def test_every_network_shipped_for_cifar10_is_measured():
+    shipped = {name for name in checkpoints.names() if name.endswith("_cifar10")}
+    assert shipped == {"small_cnn_cifar10", "zfnet_cifar10", "resnet18_cifar10"}
