@@ -1,6 +1,9 @@
 """The profile comes from one place, and setting up twice gives the same state."""
 
+import platform
 import random
+import subprocess
+import sys
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -49,6 +52,27 @@ def test_matrix_products_outside_torch_get_one_thread():
         course.setup("quick")
         assert {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"} == {1}
     assert torch.get_num_threads() == threads
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another allocator")
+def test_memory_that_a_tensor_gave_back_is_used_again():
+    script = """
+import resource, torch
+from lessons_lib import course
+
+def pages_asked_for():  # by twenty tensors of 40 MB, one after the other
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        torch.ones(10_000_000)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+print(pages_asked_for())
+course.setup("quick")
+print(pages_asked_for())
+"""
+    printed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    before, _, after = printed.splitlines()
+    assert int(after) < int(before) / 2
 
 
 def test_full_takes_an_accelerator_if_there_is_one(monkeypatch):

@@ -69,7 +69,7 @@ def features(
     with recording(model, layers) as outputs:
         for start in range(0, len(images), batch_size):
             inputs = network_input(model, transform(images[start : start + batch_size].to(device)))
-            run(model, inputs)
+            run(model, inputs.contiguous(memory_format=torch.channels_last))  # quicker
             for name in layers:
                 rows = _rows(outputs[name], name, inputs, pool)
                 if not torch.isfinite(rows).all():
