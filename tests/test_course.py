@@ -70,7 +70,9 @@ print(pages_asked_for())
 course.setup("quick")
 print(pages_asked_for())
 """
-    printed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    printed = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    ).stdout
     before, _, after = printed.splitlines()
     assert int(after) < int(before) / 2
 
