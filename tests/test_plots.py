@@ -81,6 +81,37 @@ def test_pictures_refuse_nothing_and_too_few_titles():
         plots.pictures(PICTURES, ["a"])
 
 
+def test_a_picture_has_three_dimensions():
+    with pytest.raises(ValueError, match=r"\(3, H, W\), not \(8, 8\)"):
+        plots.pictures(PICTURES[0])
+
+
+@pytest.mark.parametrize(("gap", "rows"), [(0, None), (1, 3), (2, None)])
+def test_tiles_lie_in_rows_with_lines_between(gap, rows):
+    tiled = plots.tiled(PICTURES, 2, gap=gap, fill=7, rows=rows)
+    assert tiled.shape == (3, (rows or 2) * (8 + gap) - gap, 16 + gap)
+    for i, picture in enumerate(PICTURES):
+        top, left = (i // 2) * (8 + gap), (i % 2) * (8 + gap)
+        assert torch.equal(tiled[:, top : top + 8, left : left + 8], picture)
+    assert (tiled[:, 8 : 8 + gap] == 7).all()
+    assert (tiled[:, 8 + gap :, 8 + gap :] == 7).all(), "no fourth picture"
+    planes = plots.tiled(PICTURES[:, 0], 2, gap=gap, fill=7, rows=rows)
+    assert torch.equal(planes, tiled[0])
+
+
+def test_a_grid_names_its_columns_and_rows():
+    shown = [plots.as_image(picture) for picture in PICTURES] + [np.eye(2), np.eye(2), np.eye(2)]
+    look = {"cmap": "magma", "vmin": 0}
+    figure, axes = plots.picture_grid(
+        shown, heads=["a", "b", "c"], names=["above", "below"], look=look, cell=(1, 1.2), margin=(0.5, 0)
+    )
+    assert [axis.get_title() for axis in axes] == ["a", "b", "c", "", "", ""]
+    assert [axis.get_ylabel() for axis in axes] == ["above", "", "", "below", "", ""]
+    assert np.allclose(figure.get_size_inches(), (3.5, 2.4))
+    assert np.array_equal(axes[4].images[0].get_array(), np.eye(2))
+    drawn(figure)
+
+
 def test_by_layer_draws_the_numbers_and_the_reference():
     values = {"with": {"block1": 0.0, "block2": 0.1}, "without": {"block1": 0.7, "block2": 0.4}}
     figure = plots.by_layer(values, title="Dead", ylabel="share", reference=0.3, reference_name="area")
@@ -101,7 +132,7 @@ def test_parts_colours_the_truth():
     assert np.array_equal((shown == 3) | (shown == 4), masks["left_eye"] | masks["right_eye"])
     assert figure.axes[0].get_title() == faces.classes[int(faces.labels[0])]
     drawn(figure)
-    with pytest.raises(ValueError, match="no Critters"):
+    with pytest.raises(ValueError, match="nothing to draw"):
         plots.parts(faces.subset(slice(0)))
 
 

@@ -36,18 +36,9 @@ def test_blend_keeps_the_picture_in_grey():
     assert np.allclose(mixed, luma[..., None].numpy(), atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("image", "evidence", "strength", "words"),
-    [
-        (PICTURES, torch.zeros(3, 3), 0.5, "one|need a picture"),
-        (PICTURES[0], torch.zeros(1, 3, 3), 0.5, "need a picture"),
-        (PICTURES[0], torch.full((3, 3), torch.nan), 0.5, "NaN"),
-        (PICTURES[0], torch.zeros(3, 3), 1.5, "0–1, not 1.5"),
-    ],
-)
-def test_blend_refuses_bad_input(image, evidence, strength, words):
-    with pytest.raises(ValueError, match=words):
-        blend(image, evidence, strength=strength)
+def test_blend_refuses_a_map_with_nan():
+    with pytest.raises(ValueError, match="NaN"):
+        blend(PICTURES[0], torch.full((3, 3), torch.nan))
 
 
 def test_evidence_maps_share_a_scale_and_write_small_numbers():
@@ -79,7 +70,7 @@ def test_of_classes_lays_each_map_over_the_picture():
 
 def test_gallery_has_a_picture_for_each_title():
     maps, titles = torch.randn(6, 3, 3), [f"picture {i}\nsure" for i in range(6)]
-    figure = gallery(PICTURES, maps, titles, columns=4)
+    figure = gallery(PICTURES, maps, titles, columns=4, size=1.75)
     shown = [axis for axis in figure.axes if axis.images]
     assert [axis.get_title() for axis in shown] == titles
     limit = maps.abs().max().item()
@@ -87,13 +78,14 @@ def test_gallery_has_a_picture_for_each_title():
         assert np.allclose(axis.images[0].get_array(), blend(picture, values, limit=limit)), "one scale"
     assert figure.axes[-1].get_ylim() == pytest.approx((-limit, limit))
     assert figure.axes[-1].get_ylabel() == "evidence (logits)"
-    assert gallery(PICTURES, maps.abs(), titles).axes[-1].get_ylim() == pytest.approx((0, limit))
+    assert gallery(PICTURES, maps.abs(), titles, columns=4, size=1).axes[-1].get_ylim() == pytest.approx(
+        (0, limit)
+    )
     drawn(figure)
-    for pictures, some in ((PICTURES[:0], maps[:0]), (PICTURES, maps[:5])):
-        with pytest.raises(ValueError, match="as many maps"):
-            gallery(pictures, some, titles)
-    with pytest.raises(ValueError, match="a title each"):
-        gallery(PICTURES, maps, titles[:5])
+    with pytest.raises(ValueError, match="shorter"):
+        gallery(PICTURES, maps[:5], titles, columns=4, size=1)
+    with pytest.raises(ValueError, match="6 titles, not 5"):
+        gallery(PICTURES, maps, titles[:5], columns=4, size=1)
 
 
 def test_explain_keeps_what_is_above_the_threshold():
@@ -113,5 +105,3 @@ def test_explain_keeps_what_is_above_the_threshold():
     everything = explain(PICTURES[2], torch.ones(2, 2), threshold=0).axes[2]
     assert np.array_equal(everything.images[0].get_array(), image)
     assert explain(PICTURES[2], -torch.ones(2, 2)).axes[2].get_title() == "no evidence for this class"
-    with pytest.raises(ValueError, match="threshold"):
-        explain(PICTURES[2], evidence, threshold=-0.1)

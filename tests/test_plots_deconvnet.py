@@ -62,24 +62,17 @@ def test_as_pictures_keeps_zero_grey_and_signs():
     pixels = torch.ones(1, 3, 20, 20)
     pixels[0, 0, 0, 0] = 1000
     assert as_pictures(pixels)[0, 1, 5, 5] > 250
-    with pytest.raises(ValueError, match=r"\(N, 3, H, W\)"):
-        as_pictures(torch.zeros(3, 4, 4))
 
 
 def test_numbers_are_written_in_and_framed():
     marked = torch.tensor([[True, False], [False, False]])
-    figure = numbers(
-        {"a": torch.tensor([[1.0, -2.5], [0, 3]]), "b": torch.ones(1, 3)}, marked={"a": marked}, title="x"
-    )
+    figure = numbers({"a": torch.tensor([[1.0, -2.5], [0, 3]]), "b": torch.ones(1, 3)}, marked={"a": marked})
     left, right = figure.axes
     assert [text.get_text() for text in left.texts] == ["1", "-2.5", "0", "3"]
     assert len(left.patches) == 1
     assert left.patches[0].get_xy() == pytest.approx((-0.46, -0.46))
     assert (left.get_title(), right.get_title(), len(right.patches)) == ("a", "b", 0)
     drawn(figure)
-    for bad in ({}, {"a": torch.ones(1, 2, 2)}):
-        with pytest.raises(ValueError, match=r"\(H, W\)"):
-            numbers(bad)
 
 
 def test_way_down_draws_each_step(way):
@@ -118,7 +111,7 @@ def test_top_grid_lays_projections_left_of_patches():
     assert np.array_equal(shown[9:17, 18:26], as_image(left[5])), "row by row, a white line between"
     assert axis.get_title() == "relu1, channel 3"
     drawn(figure)
-    with pytest.raises(ValueError, match="no channels"):
+    with pytest.raises(ValueError, match="nothing to draw"):
         top_grid({})
     with pytest.raises(ValueError, match="9 projections beside 4 patches"):
         top_grid({"a": (left, right[:4])})
@@ -126,16 +119,15 @@ def test_top_grid_lays_projections_left_of_patches():
 
 def test_evolution_has_a_column_for_each_epoch():
     stack = pictures(6).view(2, 3, 3, 8, 8)
-    figure = evolution({"relu1": stack, "relu2": stack.flip(0)}, [0, 1, 5], title="growth")
+    figure = evolution({"relu1": stack, "relu2": stack.flip(0)}, [0, 1, 5])
     axis = figure.axes[0]
     assert [label.get_text() for label in axis.get_xticklabels()] == ["0", "1", "5"]
     shown = np.asarray(axis.images[0].get_array())
     assert np.array_equal(shown[9:17, 18:26], as_image(stack[1, 2]))
     assert [a.get_title() for a in figure.axes[:2]] == ["relu1", "relu2"]
     drawn(figure)
-    for bad in ({}, {"relu1": stack[:, :2]}):
-        with pytest.raises(ValueError, match="3, 3, h, w"):
-            evolution(bad, [0, 1, 5])
+    with pytest.raises(ValueError, match="3, 3, h, w"):
+        evolution({"relu1": stack[:, :2]}, [0, 1, 5])
 
 
 def test_settling_draws_the_numbers():
@@ -171,9 +163,6 @@ def test_learning_curves_are_means_in_a_band():
     assert {tuple(np.round(corner, 3)) for corner in band} == {(1, 0.1), (1, 0.3), (2, 0.5), (2, 0.7)}
     assert [text.get_text() for text in axis.get_legend().get_texts()] == ["all", "some"]
     drawn(figure)
-    for bad in ({}, {"a": runs[:0]}, {"a": runs[0]}):
-        with pytest.raises(ValueError, match="at least one training"):
-            learning_curves(bad, "t")
 
 
 def test_inspected_shows_where_the_activation_is(way):

@@ -75,7 +75,8 @@ def test_sensitivity(swept):
     bar = figure.axes[4]
     assert "line: without a patch" in bar.get_ylabel()
     assert [line.get_ydata()[0] for line in bar.lines[-2:]] == pytest.approx([0.6, 0.6])
-    assert np.array_equal(shown(overlay)[..., 3] > 0, swept.predicted != 0)
+    assert np.array_equal(shown(overlay), swept.predicted != 0)
+    assert overlay.images[1].to_rgba([0, 1])[:, 3].tolist() == [0, 0.6], "nothing where the answer stays"
     drawn(figure)
 
 

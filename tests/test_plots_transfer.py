@@ -30,7 +30,7 @@ def test_layer_profiles_draw_each_layer():
         assert axis.lines[0].get_ydata() == pytest.approx([0.25, 0.75, 0.55])
         assert [label.get_text() for label in axis.get_xticklabels()] == ["a", "b", "c"]
     drawn(figure)
-    with pytest.raises(ValueError, match="no targets"):
+    with pytest.raises(ValueError, match="nothing to draw"):
         figures.layer_profiles({}, {})
 
 
@@ -77,7 +77,7 @@ def test_answers_put_quoted_figures_beside_measured_ones():
 def test_four_cases_mark_the_two_strategies_that_are_compared():
     scores = {name: SCORES["digits"][name][5] for name in NAMES}
     lead = t_interval([a - b for a, b in zip(scores["b"], scores["d"], strict=True)])
-    figure = figures.four_cases({"small and different": (scores, "b", "d", lead)}, columns=1)
+    figure = figures.four_cases({"small and different": (scores, "b", "d", lead)})
     (axis,) = figure.axes
     labels = [label.get_text() for label in axis.get_yticklabels()]
     assert labels == ["a", "b (advised)", "c", "d (instead of)"]

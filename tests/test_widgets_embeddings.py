@@ -38,10 +38,3 @@ def test_map_panel_draws_what_its_controls_say(maps, pictures):
     assert "picture 29, dog" in box.children[-1].value
     assert picture.max == 29
     assert box.children[1].value == ""
-
-
-def test_map_panel_needs_a_map_for_every_setting(maps, pictures):
-    del maps["pixels"][5, 1]
-    for incomplete in (maps, {}, {"pixels": {}}):
-        with pytest.raises(ValueError, match="every space"):
-            map_panel(incomplete, pictures)

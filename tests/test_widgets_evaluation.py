@@ -39,13 +39,3 @@ def test_a_row_has_the_picture_its_map_and_its_logit(models):
         logit = networks.predict(models["A"], critter.images[1:2])[0, critter.labels[1]]
         assert picture.get_ylabel().endswith(f"logit {logit:.1f}")
         assert drawn.images[0].get_array().shape == (32, 32)
-
-
-def test_there_must_be_something_to_choose_from(models):
-    for some, twins, explainers in (
-        ({}, TWINS, EXPLAINERS),
-        (models, TWINS, {}),
-        (models, critters.Twins(TWINS.scenes, {}), EXPLAINERS),
-    ):
-        with pytest.raises(ValueError, match="at least one"):
-            twin_panel(some, twins, explainers)

@@ -57,12 +57,6 @@ def test_panel_begins_with_the_patch_it_is_given(model, images):
     assert file_of(box) == expected(model, images["cat"], 16, 16, 9, "blur")
 
 
-def test_panel_needs_pictures_of_one_size(model, images):
-    for wrong in ({}, images | {"small": torch.zeros(3, 8, 8)}):
-        with pytest.raises(ValueError, match="one size"):
-            occlusion_panel(model, wrong, CLASSES)
-
-
 def test_view_refuses_a_centre_outside(model, images):
     occluder = Occluder(model, images["cat"])
     for row, column in ((-1, 3), (32, 3), (3, 32)):

@@ -50,9 +50,3 @@ def test_the_least_and_the_greatest_quantile_can_be_drawn(browser):
     for value in (QUANTILES[0], QUANTILES[-1]):
         quantile.value = value
         assert box.children[1].value == ""
-
-
-def test_layers_must_be_the_same(browser):
-    patches, scenes, _ = browser
-    with pytest.raises(ValueError, match="same layers"):
-        unit_panel(patches, {"0": scenes["0"]})

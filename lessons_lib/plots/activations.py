@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from lessons_lib.plots import ACTIVATION, MARKERS, SIGNED, as_image, epoch_name, size_name
+from lessons_lib import plots
+from lessons_lib.plots import ACTIVATION, BARE, MARKERS, SIGNED, as_image, epoch_name, size_name
 from lessons_lib.statistics import Interval
 
 
@@ -27,22 +27,10 @@ def mosaic(maps: Tensor) -> np.ndarray:
 
     Returns:
         A two-dimensional float array, tiles in a grid about as square as C allows.
-
-    Raises:
-        ValueError: for another shape.
     """
-    if maps.ndim != 3 or not maps.numel():
-        raise ValueError(f"need the maps of one picture, shape (C, H, W), not {tuple(maps.shape)}")
     factor = _enlargement(maps)
-    tiles = maps.float().cpu().repeat_interleave(factor, 1).repeat_interleave(factor, 2).numpy()
-    channels, height, width = tiles.shape
-    columns = _columns(channels)
-    rows = math.ceil(channels / columns)
-    canvas = np.full((rows * (height + 1) - 1, columns * (width + 1) - 1), np.nan, dtype=np.float32)
-    for i, tile in enumerate(tiles):
-        top, left = (i // columns) * (height + 1), (i % columns) * (width + 1)
-        canvas[top : top + height, left : left + width] = tile
-    return canvas
+    tiles = maps.float().cpu().repeat_interleave(factor, 1).repeat_interleave(factor, 2)
+    return plots.tiled(tiles, _columns(len(tiles)), gap=1, fill=torch.nan).numpy()
 
 
 def one_filter(image: Tensor, weight: Tensor, summed: Tensor, activation: Tensor) -> Figure:
@@ -54,7 +42,8 @@ def one_filter(image: Tensor, weight: Tensor, summed: Tensor, activation: Tensor
         summed: after the convolution, shape (H, W).
         activation: after batch norm and ReLU, shape (H, W).
     """
-    figure, axes = plt.subplots(1, 4, figsize=(11, 2.9), width_ratios=(1, 1.3, 1.25, 1.25))
+    ratios = (1, 1.3, 1.25, 1.25)
+    figure, axes = plt.subplots(1, 4, figsize=(11, 2.9), width_ratios=ratios, subplot_kw=BARE)
     axes[0].imshow(as_image(image))
     shown = (mosaic(weight), SIGNED), (summed.numpy(), SIGNED), (activation.numpy(), ACTIVATION)
     for axis, (values, cmap) in zip(axes[1:], shown, strict=True):
@@ -64,7 +53,6 @@ def one_filter(image: Tensor, weight: Tensor, summed: Tensor, activation: Tensor
     titles = ("picture", "filter: red, green, blue", "weighted sums", "after batch norm and ReLU")
     for axis, title in zip(axes, titles, strict=True):
         axis.set_title(title, fontsize=10)
-        axis.axis("off")
     return figure
 
 
@@ -77,28 +65,16 @@ def mean_maps(images: Tensor, rows: Mapping[str, Mapping[str, Tensor]]) -> Figur
 
     Each map has its own colour scale, from its least to its greatest value: compare shapes, not brightness.
     """
-    states = list(rows)
-    layers = list(rows[states[0]])
-    count = len(images)
-    figure, axes = plt.subplots(
-        count * len(states),
-        1 + len(layers),
-        figsize=(1.25 * (1 + len(layers)), 1.25 * count * len(states) + 0.4),
-        squeeze=False,
+    shown = []
+    for layers in rows.values():
+        for i, image in enumerate(images):
+            shown += [as_image(image), *(maps[i].float().mean(0).numpy() for maps in layers.values())]
+    names = [state for state in rows for _ in images]
+    heads = ["picture", *(f"{layer}\n{size_name(maps)}" for layer, maps in layers.items())]
+    look = {"cmap": ACTIVATION}
+    figure, _ = plots.picture_grid(
+        shown, heads=heads, names=names, look=look, cell=(1.25, 1.25), margin=(0, 0.4)
     )
-    for axis in axes.flat:
-        axis.set(xticks=[], yticks=[])
-        axis.spines[:].set_visible(False)
-    for j, state in enumerate(states):
-        for i in range(count):
-            line = axes[j * count + i]
-            line[0].imshow(as_image(images[i]))
-            line[0].set_ylabel(state, fontsize=9)
-            for axis, layer in zip(line[1:], layers, strict=True):
-                axis.imshow(rows[state][layer][i].float().mean(0).numpy(), cmap=ACTIVATION)
-    axes[0, 0].set_title("picture", fontsize=9)
-    for axis, layer in zip(axes[0, 1:], layers, strict=True):
-        axis.set_title(f"{layer}\n{size_name(rows[states[0]][layer])}", fontsize=9)
     figure.suptitle("Mean over channels, each map from its least (dark) to its greatest value", fontsize=11)
     return figure
 
@@ -123,11 +99,11 @@ def channels_by_epoch(image: Tensor, maps: Mapping[int, Tensor], title: str) -> 
     picture.imshow(as_image(image))
     picture.set(title="picture", xticks=[], yticks=[])
     for i, (epoch, by_channel) in enumerate(maps.items()):
-        axis = figure.add_subplot(grid[i // columns, 1 + i % columns])
-        top = _draw_mosaic(axis, by_channel)
-        figure.colorbar(axis.images[0], ax=axis, shrink=0.8, ticks=[0, top], format="%.1f", extend="max")
+        axis = figure.add_subplot(grid[i // columns, 1 + i % columns], **BARE)
+        drawn = axis.imshow(mosaic(by_channel), **_look(by_channel))
+        ends = [0, drawn.norm.vmax]
+        figure.colorbar(drawn, ax=axis, shrink=0.8, ticks=ends, format="%.1f", extend="max")
         axis.set_title(epoch_name(epoch), fontsize=9)
-        axis.axis("off")
     figure.suptitle(title, fontsize=11)
     return figure
 
@@ -148,14 +124,14 @@ def lines(
         controls: the same for a control, for those panels that have one.
         control: what the dashed lines are.
     """
-    figure, axes = plt.subplots(1, len(panels), figsize=(1.8 + 3.8 * len(panels), 3.6), squeeze=False)
-    for axis, (title, kinds), ylabel in zip(axes[0], panels.items(), ylabels, strict=True):
+    figure, axes = plots.panels(len(panels), cell=(3.8, 3.6), margin=(1.8, 0))
+    for axis, (title, kinds), ylabel in zip(axes, panels.items(), ylabels, strict=True):
         for i, (kind, line) in enumerate(kinds.items()):
             colour = plt.get_cmap("viridis")(0.9 * i / max(1, len(kinds) - 1))
-            means, low, high = np.array([(v.mean, v.low, v.high) for v in line.values()]).T
             places = np.arange(len(line)) + 0.05 * (i - (len(kinds) - 1) / 2)  # beside each other, not on
-            look = {"marker": MARKERS[i], "markersize": 4, "capsize": 2, "color": colour, "label": kind}
-            axis.errorbar(places, means, [means - low, high - means], **look)
+            means, reach = plots.with_reach([*line.values()])
+            look: dict[str, Any] = {"marker": MARKERS[i], "markersize": 4, "capsize": 2, "label": kind}
+            axis.errorbar(places, means, reach, color=colour, **look)
             if dashed := (controls or {}).get(title):
                 axis.plot(places, [v.mean for v in dashed[kind].values()], color=colour, linestyle="--", lw=1)
             axis.set_xticks(range(len(line)), [f"{setting:g}" for setting in line])
@@ -166,7 +142,7 @@ def lines(
     return figure
 
 
-def channel_browser(image: Tensor, maps: Tensor, channel: int, title: str = "") -> Figure:
+def channel_browser(image: Tensor, maps: Tensor, channel: int, title: str) -> Figure:
     """A picture, all channels of a layer with one framed, and that channel large.
 
     Args:
@@ -180,30 +156,23 @@ def channel_browser(image: Tensor, maps: Tensor, channel: int, title: str = "") 
     """
     if not 0 <= channel < len(maps):
         raise ValueError(f"channel must be in 0–{len(maps) - 1}, not {channel}")
-    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(10, 3.5), width_ratios=(1, 1.6, 1.1))
-    left.imshow(as_image(image))
-    left.set_title("picture")
-    top = _draw_mosaic(middle, maps)
-    middle.set_title(f"all {len(maps)} channels")
+    titles = "picture", f"all {len(maps)} channels", f"channel {channel}, {size_name(maps)}"
+    shown = [as_image(image), mosaic(maps), maps[channel].float().numpy()]
+    layout: dict[str, Any] = {"cell": (10 / 3, 3.5), "width_ratios": (1, 1.6, 1.1)}
+    figure, axes = plots.picture_grid(shown, titles, fontsize=10, look=_look(maps), **layout)
     height, width = (_enlargement(maps) * side for side in maps.shape[1:])
     row, column = divmod(channel, _columns(len(maps)))
-    frame = (column * (width + 1) - 1, row * (height + 1) - 1)
-    middle.add_patch(Rectangle(frame, width + 1, height + 1, fill=False, edgecolor="#56B4E9", linewidth=2))
-    drawn = right.imshow(maps[channel].float().numpy(), cmap=ACTIVATION, vmin=0, vmax=top)
-    right.set_title(f"channel {channel}, {size_name(maps)}")
-    figure.colorbar(drawn, ax=right, shrink=0.8, label="activation", extend="max")
-    for axis in (left, middle, right):
-        axis.axis("off")
+    corner = column * (width + 1) - 1, row * (height + 1) - 1
+    plots.frame(axes[1], *corner, width + 1, height + 1, edgecolor="#56B4E9", linewidth=2)
+    figure.colorbar(axes[2].images[0], ax=axes[2], shrink=0.8, label="activation", extend="max")
     figure.suptitle(title)
     return figure
 
 
-def _draw_mosaic(axis: Axes, maps: Tensor) -> float:
-    """Draw all channels with one colour scale; returns its upper end."""
+def _look(maps: Tensor) -> dict[str, Any]:
+    """One colour scale for all channels, cut off at the top, with grey lines between."""
     top = max(torch.quantile(maps.float().flatten()[: 2**24], 0.995).item(), 1e-6)
-    colours = plt.get_cmap(ACTIVATION).with_extremes(bad="0.75")
-    axis.imshow(mosaic(maps), cmap=colours, vmin=0, vmax=top)
-    return top
+    return {"cmap": plt.get_cmap(ACTIVATION).with_extremes(bad="0.75"), "vmin": 0, "vmax": top}
 
 
 def _enlargement(maps: Tensor) -> int:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from torch import Tensor
 
+from lessons_lib import plots
 from lessons_lib.methods.deconvnet import Projection, Trace
-from lessons_lib.methods.receptive_field import Box, ReceptiveField
-from lessons_lib.plots import ACTIVATION, MARKERS, SIGNED, as_image, size_name
+from lessons_lib.methods.receptive_field import ReceptiveField
+from lessons_lib.plots import ACTIVATION, SIGNED, as_image, size_name
 
 _MARK = "#56B4E9"
 _BRIGHTEST = 0.995  # of a projection's values, so that a few extremes do not turn the rest grey
@@ -34,51 +34,32 @@ def as_pictures(pixels: Tensor) -> Tensor:
 
     Returns:
         uint8, shape (N, 3, H, W); a projection that is zero is grey (128).
-
-    Raises:
-        ValueError: for another shape.
     """
-    if pixels.ndim != 4 or pixels.shape[1] != 3 or not pixels.numel():
-        raise ValueError(f"projections have shape (N, 3, H, W), not {tuple(pixels.shape)}")
-    peaks = []
-    for picture in pixels.abs().float().cpu():
-        strength = picture[picture > 0]
-        peaks.append(torch.quantile(strength, _BRIGHTEST) if len(strength) else torch.tensor(1.0))
+    # a projection that is zero has no quantile of what is not
+    peaks = [
+        picture.where(picture > 0, torch.nan).nanquantile(_BRIGHTEST).nan_to_num(1)
+        for picture in pixels.abs().float().cpu()
+    ]
     scaled = pixels.float().cpu() / torch.stack(peaks)[:, None, None, None]
     return (scaled.clamp(-1, 1) * 127 + 128).round().to(torch.uint8)
 
 
-def numbers(
-    stages: Mapping[str, Tensor], *, marked: Mapping[str, Tensor] | None = None, title: str = ""
-) -> Figure:
+def numbers(stages: Mapping[str, Tensor], *, marked: Mapping[str, Tensor]) -> Figure:
     """Small maps with their numbers written in, side by side: for steps that are done by hand.
 
     Args:
         stages: by title, shape (H, W) each, read from left to right.
         marked: for some of the titles, bool (H, W): the numbers to frame.
-        title: over the figure.
-
-    Raises:
-        ValueError: if a stage has another shape.
     """
-    sizes = [stage.shape for stage in stages.values()]
-    if not sizes or any(len(size) != 2 for size in sizes):
-        raise ValueError(f"each stage must have shape (H, W), not {[tuple(size) for size in sizes]}")
-    figure, axes = plt.subplots(
-        1, len(stages), figsize=(2.1 * len(stages), 2.4 + 0.3 * bool(title)), squeeze=False
-    )
-    top = max(1e-6, *(stage.abs().max().item() for stage in stages.values()))
-    for axis, (name, stage) in zip(axes[0], stages.items(), strict=True):
-        axis.imshow(stage.numpy(), cmap=SIGNED, vmin=-1.6 * top, vmax=1.6 * top)
-        for (row, column), value in np.ndenumerate(stage.numpy()):
-            axis.text(column, row, f"{value:g}", ha="center", va="center", fontsize=11)
-        frames = (marked or {}).get(name, torch.zeros(stage.shape, dtype=torch.bool))
-        for row, column in frames.nonzero().tolist():
-            axis.add_patch(Rectangle((column - 0.46, row - 0.46), 0.92, 0.92, fill=False, linewidth=2))
-        axis.set_title(name)
-        axis.set(xticks=[], yticks=[])
-    if title:
-        figure.suptitle(title)
+    top = 1.6 * max(plots.limit(stage) for stage in stages.values())
+    figure, axes = plots.panels(len(stages), cell=(2.1, 2.4))
+    for axis, (name, stage) in zip(axes, stages.items(), strict=True):
+        axis.imshow(stage.numpy(), cmap=SIGNED, vmin=-top, vmax=top)
+        axis.set(title=name, xticks=[], yticks=[])
+        plots.write_numbers(axis, stage, "{:g}".format, fontsize=11)
+        if name in marked:
+            for row, column in marked[name].nonzero().tolist():
+                plots.frame(axis, column - 0.46, row - 0.46, 0.92, 0.92, linewidth=2)
     return figure
 
 
@@ -99,28 +80,23 @@ def way_down(image: Tensor, trace: Trace, projection: Projection, *, columns: in
     """
     if len(trace.inputs) != 1:
         raise ValueError(f"the process is drawn for one picture, not {len(trace.inputs)}")
-    stages = [("picture", image), (f"kept in {trace.steps[-1].name}", projection.start[0])]
-    stages += [
-        (f"{step.operation} · {step.layer}", step.maps[0])
-        for step in projection.reversals[:-1]
-        if step.operation != "pass"
+    *steps, last = projection.reversals
+    stages = [
+        (f"{step.operation} · {step.layer}", step.maps[0]) for step in steps if step.operation != "pass"
     ]
-    last = projection.reversals[-1]
-    stages.append((f"{last.operation} · {last.layer}", as_pictures(last.maps)[0]))
-    rows = math.ceil(len(stages) / columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(1.6 * columns, 1.95 * rows + 0.3), squeeze=False)
-    for axis in axes.flat:
-        axis.axis("off")
-    for axis, (name, stage) in zip(axes.flat, stages, strict=False):
-        if stage.dtype == torch.uint8:
-            axis.imshow(as_image(stage))
-            axis.set_title(name if name == "picture" else f"{name}\npixels", fontsize=8)
-            continue
+    shown, titles = [as_image(image)], ["picture"]
+    for name, stage in [(f"kept in {trace.steps[-1].name}", projection.start[0]), *stages]:
         alone = stage.ndim == 1  # the units of a fully connected layer have no positions
         strength = stage.abs()[None] if alone else stage.square().sum(0).sqrt()
         size = f"{len(stage)} units" if alone else f"{len(stage)}×{size_name(stage)}"
-        axis.imshow(strength.float().cpu().numpy(), cmap=ACTIVATION, vmin=0)
-        axis.set_title(f"{name}\n{size}, {int((stage != 0).sum()):,} not 0", fontsize=8)
+        shown.append(strength.float().cpu().numpy())
+        titles.append(f"{name}\n{size}, {int((stage != 0).sum()):,} not 0")
+    shown.append(as_image(as_pictures(last.maps)[0]))
+    titles.append(f"{last.operation} · {last.layer}\npixels")
+    look = {"cmap": ACTIVATION, "vmin": 0}
+    figure, _ = plots.picture_grid(
+        shown, titles, fontsize=8, look=look, columns=columns, cell=(1.6, 1.95), margin=(0, 0.3)
+    )
     figure.suptitle(f"From one activation of {trace.steps[-1].name} down to the pixels", fontsize=11)
     return figure
 
@@ -138,26 +114,17 @@ def top_grid(blocks: Mapping[str, Block], *, columns: int = 3, title: str = "") 
     Raises:
         ValueError: if there are no blocks, or a channel has not as many patches as projections.
     """
-    if not blocks:
-        raise ValueError("there are no channels to draw")
-    columns = min(columns, len(blocks))
-    rows = math.ceil(len(blocks) / columns)
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(3.6 * columns, 2.0 * rows + 0.3 * bool(title)), squeeze=False
-    )
-    for axis in axes.flat:
-        axis.axis("off")
-    for axis, (name, (projections, patches)) in zip(axes.flat, blocks.items(), strict=False):
+    for name, (projections, patches) in blocks.items():
         if len(projections) != len(patches):
             raise ValueError(f"{name}: {len(projections)} projections beside {len(patches)} patches")
-        axis.imshow(_pair(projections, patches))
-        axis.set_title(name, fontsize=9)
+    shown, margin = [_pair(*block) for block in blocks.values()], (0, 0.3 * bool(title))
+    figure, _ = plots.picture_grid(shown, list(blocks), columns=columns, cell=(3.6, 2.0), margin=margin)
     if title:
         figure.suptitle(title, fontsize=11)
     return figure
 
 
-def evolution(layers: Mapping[str, Tensor], epochs: Sequence[int], *, title: str = "") -> Figure:
+def evolution(layers: Mapping[str, Tensor], epochs: Sequence[int]) -> Figure:
     """Features through training: a block for each layer, in it a row for each feature, a column for each epoch.
 
     As figure 4 of the paper.
@@ -165,35 +132,22 @@ def evolution(layers: Mapping[str, Tensor], epochs: Sequence[int], *, title: str
     Args:
         layers: by name, uint8, shape (features, epochs, 3, h, w).
         epochs: the columns.
-        title: over the figure.
 
     Raises:
         ValueError: if a layer has not one picture for each epoch.
     """
-    if not layers or any(stack.ndim != 5 or stack.shape[1] != len(epochs) for stack in layers.values()):
+    if any(stack.ndim != 5 or stack.shape[1] != len(epochs) for stack in layers.values()):
         shapes = {name: tuple(stack.shape) for name, stack in layers.items()}
         raise ValueError(f"need (features, {len(epochs)}, 3, h, w) for each layer, not {shapes}")
-    columns = 2 if len(layers) > 1 else 1
-    rows = math.ceil(len(layers) / columns)
     features = max(len(stack) for stack in layers.values())
-    figure, axes = plt.subplots(
-        rows,
-        columns,
-        figsize=(0.5 * len(epochs) * columns + 0.6, rows * (0.5 * features + 0.95) + 0.3 * bool(title)),
-        squeeze=False,
-    )
-    for axis in axes.flat:
-        axis.axis("off")
-    for axis, (name, stack) in zip(axes.flat, layers.items(), strict=False):
+    cell = 0.5 * len(epochs), 0.5 * features + 0.95
+    figure, axes = plots.panels(len(layers), columns=2, cell=cell, margin=(0.6, 0))
+    for axis, (name, stack) in zip(axes, layers.items(), strict=True):
         side = stack.shape[-1] + _gap(stack)
-        axis.axis("on")
         axis.imshow(as_image(_tiled(stack.flatten(0, 1), len(epochs))))
         middles = [i * side + stack.shape[-1] / 2 - 0.5 for i in range(len(epochs))]
-        axis.set(title=name, xticks=middles, xticklabels=epochs, yticks=[], xlabel="epoch")
+        axis.set(title=name, xticks=middles, xticklabels=epochs, yticks=[], xlabel="epoch", frame_on=False)
         axis.tick_params(length=0)
-        axis.spines[:].set_visible(False)
-    if title:
-        figure.suptitle(title, fontsize=11)
     return figure
 
 
@@ -205,10 +159,8 @@ def settling(curves: Mapping[str, Mapping[int, float]], *, threshold: float | No
         threshold: an agreement to draw as a dashed line.
     """
     figure, axis = plt.subplots(figsize=(6.4, 3.2))
-    colours = plt.get_cmap("viridis")(np.linspace(0, 0.9, len(curves)))
-    for (layer, curve), colour, marker in zip(
-        curves.items(), colours, itertools.cycle(MARKERS), strict=False
-    ):
+    for i, (layer, curve, marker) in enumerate(plots.marked(curves)):
+        colour = plt.get_cmap("viridis")(0.9 * i / max(1, len(curves) - 1))
         axis.plot(list(curve), list(curve.values()), marker=marker, markersize=5, color=colour, label=layer)
     epochs = list(next(iter(curves.values())))
     if threshold is not None:
@@ -230,18 +182,11 @@ def methods(rows: Mapping[str, Mapping[str, Tensor]]) -> Figure:
     Args:
         rows: by activation, then column title, uint8, shape (3, h, w) each.
     """
-    titles = list(next(iter(rows.values())))
-    figure, axes = plt.subplots(
-        len(rows), len(titles), figsize=(1.75 * len(titles), 1.75 * len(rows) + 0.35), squeeze=False
+    heads = list(next(iter(rows.values())))
+    shown = [as_image(cells[title]) for cells in rows.values() for title in heads]
+    figure, _ = plots.picture_grid(
+        shown, heads=heads, names=list(rows), fontsize=10, cell=(1.75, 1.75), margin=(0, 0.35)
     )
-    for line, (name, cells) in zip(axes, rows.items(), strict=True):
-        for axis, title in zip(line, titles, strict=True):
-            axis.imshow(as_image(cells[title]))
-            axis.set(xticks=[], yticks=[])
-            axis.spines[:].set_visible(False)
-        line[0].set_ylabel(name, fontsize=9)
-    for axis, title in zip(axes[0], titles, strict=True):
-        axis.set_title(title)
     return figure
 
 
@@ -251,22 +196,13 @@ def learning_curves(curves: Mapping[str, Tensor], title: str) -> Figure:
     Args:
         curves: by condition, accuracies (0-1), shape (trainings, epochs).
         title: what is shown.
-
-    Raises:
-        ValueError: if a condition has no trainings.
     """
-    if not curves or any(runs.ndim != 2 or not len(runs) for runs in curves.values()):
-        shapes = {name: tuple(runs.shape) for name, runs in curves.items()}
-        raise ValueError(
-            f"each condition needs accuracies (trainings, epochs), at least one training, not {shapes}"
-        )
     figure, axis = plt.subplots(figsize=(7, 3.6))
-    for (name, runs), marker in zip(curves.items(), itertools.cycle(MARKERS), strict=False):
+    for name, runs, marker in plots.marked(curves):
         epochs = range(1, runs.shape[1] + 1)
         (line,) = axis.plot(epochs, runs.mean(0).numpy(), marker=marker, markersize=4, label=name)
-        axis.fill_between(
-            epochs, runs.amin(0).numpy(), runs.amax(0).numpy(), alpha=0.2, color=line.get_color()
-        )
+        least, greatest = runs.amin(0).numpy(), runs.amax(0).numpy()
+        axis.fill_between(epochs, least, greatest, alpha=0.2, color=line.get_color())
     axis.set(title=title, xlabel="epoch", ylabel="accuracy")
     axis.legend(fontsize=8)
     return figure
@@ -291,57 +227,42 @@ def inspected(
     box = field.box(row, column)
     drawn = as_pictures(projection.pixels)[0]
     seen = (slice(None), slice(box.top, box.bottom), slice(box.left, box.right))
-    panels = {
-        "picture": image,
-        "what the unit sees": image[seen],
-        "its projection": drawn[seen],
-        "in the picture": drawn,
+    shown = {
+        f"channel {channel}, {size_name(maps)}": maps.numpy(),
+        "picture": as_image(image),
+        "what the unit sees": as_image(image[seen]),
+        "its projection": as_image(drawn[seen]),
+        "in the picture": as_image(drawn),
     }
     poolings = [step for step in projection.reversals if step.operation == "unpool"]
-    figure, axes = plt.subplots(1, 5 + bool(poolings), figsize=(2.25 * (5 + bool(poolings)), 2.75))
-    axes[0].imshow(maps.numpy(), cmap=ACTIVATION, vmin=0)
-    axes[0].add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor=_MARK, linewidth=2))
-    axes[0].set_title(f"channel {channel}, {size_name(maps)}")
-    for axis, (name, shown) in zip(axes[1:], panels.items(), strict=False):
-        axis.imshow(as_image(shown))
-        axis.set_title(name)
-        if shown.shape == image.shape:
-            _frame(axis, box)
     if poolings:
         busiest = int(poolings[0].maps[0].square().sum((1, 2)).argmax())
         position = [step.name for step in trace.steps].index(poolings[0].layer)
         before = trace.steps[position - 1].output if position else trace.inputs
-        one, index = (
-            before[0, busiest].float().cpu(),
-            trace.switches[poolings[0].layer].index[0, busiest].cpu(),
-        )
-        axes[5].imshow(one.numpy(), cmap=ACTIVATION, vmin=0)
-        _dot(axes[5], _chosen(one, index))
-        axes[5].set_title(f"switches of {poolings[0].layer},\nchannel {busiest}")
-    for axis in axes:
-        axis.axis("off")
+        pooled = before[0, busiest].float().cpu()
+        shown[f"switches of {poolings[0].layer},\nchannel {busiest}"] = pooled.numpy()
+    look = {"cmap": ACTIVATION, "vmin": 0}
+    figure, axes = plots.picture_grid(
+        list(shown.values()), list(shown), fontsize=10, look=look, cell=(2.25, 2.75)
+    )
+    mark: dict[str, Any] = {"edgecolor": _MARK, "linewidth": 2}
+    plots.frame(axes[0], column - 0.5, row - 0.5, 1, 1, **mark)
+    for axis in (axes[1], axes[4]):
+        plots.frame(axis, box.left - 0.5, box.top - 0.5, box.width, box.height, **mark)
+    if poolings:
+        _draw_switches(axes[5], trace.switches[poolings[0].layer].index[0, busiest].cpu(), pooled)
     peak = maps[row, column].item()
     answer = f"{peak:.2f} at row {row}, column {column}" if peak > 0 else "silent on this picture"
     figure.suptitle(f"{trace.steps[-1].name}, channel {channel}: {answer}", fontsize=11)
     return figure
 
 
-def _chosen(maps: Tensor, index: Tensor) -> Tensor:
-    """How many windows chose each position of a map (H, W)."""
-    return index.flatten().bincount(minlength=maps.numel()).view(maps.shape)
-
-
-def _dot(axis: Axes, chosen: Tensor) -> None:
-    """A dot on each chosen position, larger the more windows chose it, whatever the size of the axes."""
+def _draw_switches(axis: Axes, index: Tensor, maps: Tensor) -> None:
+    """A dot on each position of ``maps`` that a window chose, larger the more chose it, whatever the axes' size."""
+    chosen = index.flatten().bincount(minlength=maps.numel()).view(maps.shape)
     rows, columns = chosen.nonzero(as_tuple=True)
-    unit = 190 / chosen.shape[0]
-    sizes = (0.28 * unit) ** 2 * chosen[rows, columns].numpy()
+    sizes = (0.28 * (190 / len(chosen))) ** 2 * chosen[rows, columns].numpy()
     axis.scatter(columns, rows, s=sizes, facecolors="none", edgecolors=_MARK, linewidths=0.9)
-
-
-def _frame(axis: Axes, box: Box) -> None:
-    corner = (box.left - 0.5, box.top - 0.5)
-    axis.add_patch(Rectangle(corner, box.width, box.height, fill=False, edgecolor=_MARK, linewidth=2))
 
 
 def _pair(left: Tensor, right: Tensor) -> np.ndarray:
@@ -353,16 +274,7 @@ def _pair(left: Tensor, right: Tensor) -> np.ndarray:
 
 def _tiled(stack: Tensor, columns: int) -> Tensor:
     """Pictures (N, 3, h, w) in a grid with white lines between, shape (3, H, W)."""
-    gap = _gap(stack)
-    rows = math.ceil(len(stack) / columns)
-    height, width = stack.shape[2:]
-    canvas = torch.full(
-        (3, rows * (height + gap) - gap, columns * (width + gap) - gap), 255, dtype=torch.uint8
-    )
-    for i, picture in enumerate(stack):
-        top, left = (i // columns) * (height + gap), (i % columns) * (width + gap)
-        canvas[:, top : top + height, left : left + width] = picture
-    return canvas
+    return plots.tiled(stack, columns, gap=_gap(stack), fill=255)
 
 
 def _gap(stack: Tensor) -> int:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import html
-import io
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,14 +15,14 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure, FigureBase
 from matplotlib.lines import Line2D
-from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from PIL import Image
 from torch import Tensor
 
+from lessons_lib import plots
 from lessons_lib.data.pictures import Pictures
 from lessons_lib.methods.embeddings import nearest
-from lessons_lib.plots import PROBABILITY, as_image
+from lessons_lib.plots import BARE, PROBABILITY, as_image
 
 # of M. Okabe and K. Ito's, which colour-blind readers can tell; with two marks they make ten classes
 CLASS_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#56B4E9", "#000000")
@@ -54,19 +52,16 @@ def class_maps(
         columns: maps in a row.
 
     Raises:
-        ValueError: for no map, other shapes or more than ten classes.
+        ValueError: for other shapes or more than ten classes.
     """
     _check(maps, labels, classes)
-    columns = min(columns, len(maps))
-    rows = math.ceil(len(maps) / columns)
-    size = (3.1 * columns, 3.35 * rows + 0.3 * _legend_rows(classes, 3.1 * columns))
-    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
-    for axis in axes.flat[len(maps) :]:
-        axis.axis("off")
-    for axis, (title, placed) in zip(axes.flat, maps.items(), strict=False):
+    width = 3.1 * min(columns, len(maps))
+    legend = 0.3 * _legend_rows(classes, width)
+    figure, axes = plots.panels(len(maps), columns=columns, cell=(3.1, 3.35), margin=(0, legend))
+    for axis, (title, placed) in zip(axes, maps.items(), strict=True):
         _draw_map(axis, placed, labels, classes)
         axis.set_title(title)
-    _legend(figure, classes, figure.get_figwidth())
+    _legend(figure, classes, width)
     return figure
 
 
@@ -130,24 +125,10 @@ def neighbour_rows(pictures: Pictures, queries: Sequence[int], neighbours: Mappi
     height = len(queries) * len(neighbours)
     wide, high = 0.92 * (1 + k), 0.95 * height + 0.2
     # laid out by hand: matplotlib takes seconds to find places for so many axes
-    figure, axes = plt.subplots(
-        height,
-        1 + k,
-        figsize=(wide, high),
-        squeeze=False,
-        layout="none",
-        gridspec_kw={
-            "left": 0.05 / wide,
-            "right": 1 - 0.05 / wide,
-            "bottom": 0.05 / high,
-            "top": 1 - 0.25 / high,
-            "wspace": 0.3,
-            "hspace": 0.26,
-        },
-    )
-    for axis in axes.flat:
-        axis.set(xticks=[], yticks=[])
-        axis.spines[:].set_visible(False)
+    edges = {"left": 0.05 / wide, "right": 1 - 0.05 / wide, "bottom": 0.05 / high, "top": 1 - 0.25 / high}
+    grid = {**edges, "wspace": 0.3, "hspace": 0.26}
+    options: dict[str, Any] = {"gridspec_kw": grid, "subplot_kw": BARE, "layout": "none", "squeeze": False}
+    figure, axes = plt.subplots(height, 1 + k, figsize=(wide, high), **options)
     for i, query in enumerate(queries):
         label = int(pictures.labels[query])
         for j, (space, found) in enumerate(neighbours.items()):
@@ -155,6 +136,8 @@ def neighbour_rows(pictures: Pictures, queries: Sequence[int], neighbours: Mappi
             if j == 0:
                 row[0].imshow(as_image(pictures.images[query]))
                 row[0].set_title(pictures.classes[label], fontsize=9, fontweight="bold")
+            else:
+                row[0].axis("off")
             row[1].set_ylabel(space, fontsize=8, labelpad=2)
             for axis, neighbour in zip(row[1:], found[i].tolist(), strict=True):
                 _draw_neighbour(axis, pictures, neighbour, label)
@@ -162,7 +145,7 @@ def neighbour_rows(pictures: Pictures, queries: Sequence[int], neighbours: Mappi
 
 
 def tables(
-    values: Mapping[str, Tensor], classes: Sequence[str], *, unit: str, rows: str = "", columns: str = ""
+    values: Mapping[str, Tensor], classes: Sequence[str], *, unit: str, rows: str, columns: str
 ) -> Figure:
     """Tables of classes by classes side by side, the diagonal left out, all in one colour scale.
 
@@ -172,28 +155,22 @@ def tables(
         unit: what the numbers are.
         rows: what the rows are.
         columns: what the columns are.
-
-    Raises:
-        ValueError: if a table does not have a row and a column for each class.
     """
     size = len(classes)
-    if any(table.shape != (size, size) for table in values.values()):
-        raise ValueError(f"each table must have shape ({size}, {size}), a row and a column for each class")
-    figure, axes = plt.subplots(1, len(values), figsize=(3.5 * len(values) + 0.9, 4.2), squeeze=False)
+    figure, axes = plots.panels(len(values), cell=(3.5, 4.2), margin=(0.9, 0))
     colours = plt.get_cmap(PROBABILITY).with_extremes(bad="0.85")
     off = {title: table.double().clone().fill_diagonal_(torch.nan) for title, table in values.items()}
     highest = max(float(table.nan_to_num().max()) for table in off.values())
-    for axis, (title, table) in zip(axes.flat, off.items(), strict=True):
+    for axis, (title, table) in zip(axes, off.items(), strict=True):
         drawn = axis.imshow(table.numpy(), cmap=colours, vmin=0, vmax=highest)
-        axis.set_title(title)
         axis.set_xticks(range(size), classes, rotation=90 if max(map(len, classes)) > 2 else 0)
         axis.set_yticks(range(size), classes)
-        axis.set(xlabel=columns, ylabel=rows)
-    figure.colorbar(drawn, ax=list(axes.flat), shrink=0.8, label=unit)
+        axis.set(title=title, xlabel=columns, ylabel=rows)
+    figure.colorbar(drawn, ax=axes, shrink=0.8, label=unit)
     return figure
 
 
-def picked(placed: Tensor, pictures: Pictures, index: int, *, title: str = "", neighbours: int = 8) -> Figure:
+def picked(placed: Tensor, pictures: Pictures, index: int, *, title: str) -> Figure:
     """A map with one point ringed, its picture, and the pictures nearest to it on the map.
 
     Args:
@@ -201,7 +178,6 @@ def picked(placed: Tensor, pictures: Pictures, index: int, *, title: str = "", n
         pictures: the N pictures, of at most ten classes.
         index: the point to pick, 0 to N − 1.
         title: over the map.
-        neighbours: how many pictures around it to show, at least 1.
 
     Raises:
         ValueError: if there is no such point, or the map does not fit the pictures.
@@ -217,16 +193,12 @@ def picked(placed: Tensor, pictures: Pictures, index: int, *, title: str = "", n
     axis.plot(*placed[index].tolist(), "o", markersize=15, fillstyle="none", color="black", markeredgewidth=2)
     axis.set_title(title)
     _legend(left, pictures.classes, 5.3)
-    columns = math.ceil(neighbours / 2)
-    panels = right.add_gridspec(3, columns, height_ratios=(2.2, 1, 1))
-    large = right.add_subplot(panels[0, :])
+    panels = right.add_gridspec(3, 4, height_ratios=(2.2, 1, 1))
+    large = right.add_subplot(panels[0, :], **BARE)
     large.imshow(as_image(pictures.images[index]))
     large.set_title(f"point {index}: {pictures.classes[label]}")
-    large.axis("off")
-    for position, neighbour in enumerate(nearest(placed, neighbours, [index])[0].tolist()):
-        small = right.add_subplot(panels[1 + position // columns, position % columns])
-        small.set(xticks=[], yticks=[])
-        small.spines[:].set_visible(False)
+    for position, neighbour in enumerate(nearest(placed, 8, [index])[0].tolist()):
+        small = right.add_subplot(panels[1 + position // 4, position % 4], **BARE)
         _draw_neighbour(small, pictures, neighbour, label)
     right.supxlabel("nearest to it on the map; dashed: of another class", fontsize=10)
     return figure
@@ -314,16 +286,11 @@ p{{left:0;top:calc(var(--side) + 190px);width:var(--side)}}}}
 
 def _sheet(images: Tensor, rows: int) -> str:
     """All pictures as thumbnails of one JPEG, for a page to cut out: a data address."""
-    sheet = Image.new("RGB", (_PAGE_COLUMNS * _THUMBNAIL, rows * _THUMBNAIL))
-    for i, image in enumerate(images):
-        thumbnail = Image.fromarray(as_image(image)).resize(
-            (_THUMBNAIL, _THUMBNAIL), Image.Resampling.LANCZOS
-        )
-        row, column = divmod(i, _PAGE_COLUMNS)
-        sheet.paste(thumbnail, (column * _THUMBNAIL, row * _THUMBNAIL))
-    buffer = io.BytesIO()
-    sheet.save(buffer, "JPEG", quality=70, optimize=True)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    size = _THUMBNAIL, _THUMBNAIL
+    small = [Image.fromarray(as_image(image)).resize(size, Image.Resampling.LANCZOS) for image in images]
+    tiles = torch.stack([torch.from_numpy(np.array(one)).permute(2, 0, 1) for one in small])
+    sheet = as_image(plots.tiled(tiles, _PAGE_COLUMNS, rows=rows, gap=0, fill=0))
+    return plots.data_address(sheet, "jpeg", quality=70, optimize=True)
 
 
 def _extent(placed: Tensor) -> float:
@@ -355,9 +322,7 @@ def _frame(axis: Axes, placed: Tensor, *, margin: float) -> None:
     axis.spines[:].set(visible=True, color="0.85")
 
 
-def _name_classes(
-    axis: Axes, placed: Tensor, labels: Tensor, classes: Sequence[str], fontsize: float = 9
-) -> None:
+def _name_classes(axis: Axes, placed: Tensor, labels: Tensor, classes: Sequence[str]) -> None:
     """The names of classes that have a place of their own, in black on white, to be read on any colour.
 
     A name that would hide one below it moves up until it does not.
@@ -377,16 +342,14 @@ def _name_classes(
             if abs(x - other_x) < wide * len(name + other) and abs(y - other_y) < tall:
                 y = other_y + tall
         named.append((x, y, name))
-        text = axis.text(x, y, name, ha="center", va="center", fontsize=fontsize, zorder=9)
+        text = axis.text(x, y, name, ha="center", va="center", fontsize=9, zorder=9)
         text.set_path_effects([halo])
 
 
-def _medians(placed: Tensor, labels: Tensor) -> dict[int, tuple[float, float]]:
+def _medians(placed: Tensor, labels: Tensor) -> dict[int, tuple[float, ...]]:
     """The middle of each class that has points, by its number."""
-    return {
-        number: (float(placed[labels == number, 0].median()), float(placed[labels == number, 1].median()))
-        for number in labels.unique().tolist()
-    }
+    found = labels.unique().tolist()
+    return {number: tuple(placed[labels == number].median(0).values.tolist()) for number in found}
 
 
 def _legend(figure: FigureBase, classes: Sequence[str], width: float) -> None:
@@ -410,10 +373,10 @@ def _draw_neighbour(axis: Axes, pictures: Pictures, index: int, label: int) -> N
     image = as_image(pictures.images[index])
     axis.imshow(image)
     height, width = image.shape[:2]
-    frame = Rectangle((-0.5, -0.5), width, height, fill=False, linewidth=2.5, clip_on=False)
-    frame.set(edgecolor=SAME if found == label else OTHER, linestyle="-" if found == label else "--")
-    axis.add_patch(frame)
-    if found != label:
+    same = found == label
+    look = {"edgecolor": SAME if same else OTHER, "linestyle": "-" if same else "--"}
+    plots.frame(axis, -0.5, -0.5, width, height, linewidth=2.5, clip_on=False, **look)
+    if not same:
         axis.set_title(pictures.classes[found], fontsize=8, pad=3)
 
 
@@ -429,8 +392,6 @@ def _mark(label: int) -> str:
 def _check(maps: Mapping[Any, Tensor], labels: Tensor, classes: Sequence[str]) -> None:
     if len(classes) > MOST_CLASSES:
         raise ValueError(f"there are colours and marks for {MOST_CLASSES} classes, not {len(classes)}")
-    if not maps:
-        raise ValueError("there is no map to draw")
     for title, placed in maps.items():
         if placed.shape != (len(labels), 2) or not len(labels):
             raise ValueError(f"map {title!r} must have shape ({len(labels)}, 2), not {tuple(placed.shape)}")

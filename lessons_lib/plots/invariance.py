@@ -6,7 +6,6 @@ distance between two pictures, and under :data:`ANSWER` the probability of the r
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import cast
@@ -20,7 +19,8 @@ from matplotlib.projections.polar import PolarAxes
 from matplotlib.ticker import MultipleLocator
 from torch import Tensor
 
-from lessons_lib.plots import MARKERS, as_image
+from lessons_lib import plots
+from lessons_lib.plots import BARE, as_image
 from lessons_lib.statistics import bootstrap_interval
 
 ANSWER = "probability"  # what is no distance
@@ -40,12 +40,13 @@ def curves(amounts: Mapping[str, Sequence[float]], measured: Mapping[str, Mappin
     """
     figure, axes = plt.subplots(2, len(amounts), figsize=(3.3 * len(amounts), 5), sharey="row", squeeze=False)
     for (kind, steps), (above, below) in zip(amounts.items(), axes.T, strict=True):
-        for (name, table), marker in zip(measured[kind].items(), MARKERS, strict=False):
+        for name, table, marker in plots.marked(measured[kind]):
+            found = [bootstrap_interval(column) for column in table.T]
             if name == ANSWER:
                 below.plot(steps, table.T.numpy(), color="0.75", linewidth=0.7)
-                _mean(below, steps, table, "black", "mean")
+                plots.mean_line(below, steps, found, color="black", label="mean")
             else:
-                _mean(above, steps, table, None, name, marker)
+                plots.mean_line(above, steps, found, label=name, marker=marker)
         above.set(title=kind, ylim=(0, 1.1))
         below.set(ylim=(0, 1.02))
         _name_amounts(kind, above, below)
@@ -61,16 +62,6 @@ def _name_amounts(kind: str, *axes: Axes) -> None:
         axis.set_xlabel(_LABELS[kind])
         if kind == "rotation":
             axis.xaxis.set_major_locator(MultipleLocator(90))
-
-
-def _mean(
-    axis: Axes, steps: Sequence[float], table: Tensor, colour: str | None, name: str, marker: str = ""
-) -> None:
-    ends = [bootstrap_interval(column) for column in table.T]
-    (line,) = axis.plot(steps, table.mean(0).numpy(), color=colour, marker=marker, markersize=4, label=name)
-    axis.fill_between(
-        steps, [e.low for e in ends], [e.high for e in ends], color=line.get_color(), alpha=0.2, linewidth=0
-    )
 
 
 def clocks(views: Tensor, angles: Sequence[float], probabilities: Tensor, titles: Sequence[str]) -> Figure:
@@ -91,12 +82,8 @@ def clocks(views: Tensor, angles: Sequence[float], probabilities: Tensor, titles
     small = F.interpolate(views[:, ::every].flatten(0, 1).float(), (size, size), mode="area").round().byte()
     insets = small.unflatten(0, (count, -1))
     for i in range(count):
-        place = (
-            (i + (1 - dial / wide) / 2) / count,
-            0.7 / high,
-            dial / wide / count,
-            dial / high,
-        )
+        left, bottom = (i + (1 - dial / wide) / 2) / count, 0.7 / high
+        place = left, bottom, dial / wide / count, dial / high
         axis = cast(PolarAxes, figure.add_axes(place, projection="polar"))
         axis.set_theta_zero_location("N")
         turned = np.deg2rad([*angles, angles[0] + 360])
@@ -108,12 +95,10 @@ def clocks(views: Tensor, angles: Sequence[float], probabilities: Tensor, titles
         axis.tick_params(labelsize=8, colors="0.35")
         axis.set_title(titles[i], fontsize=11, pad=6)
         for angle, picture in zip(angles[::every], insets[i], strict=True):
-            turn, reach = math.radians(angle), 0.66
+            turn, reach, side = math.radians(angle), 0.66, 0.24
             x, y = 0.5 - reach * math.sin(turn), 0.5 + reach * math.cos(turn)
-            side = 0.24
-            inset = axis.inset_axes((x - side / 2, y - side / 2, side, side))
+            inset = axis.inset_axes((x - side / 2, y - side / 2, side, side), **BARE)
             inset.imshow(as_image(picture))
-            inset.axis("off")
     return figure
 
 
@@ -135,9 +120,8 @@ def transformation(
         measured: of this picture by name, shape (A,).
         step: which amount ``view`` shows, 0 to A − 1.
     """
-    figure, (left, right, distance, share) = plt.subplots(
-        1, 4, figsize=(10.5, 2.7), width_ratios=(1, 1, 1.4, 1.4)
-    )
+    ratios = (1, 1, 1.4, 1.4)
+    figure, (left, right, distance, share) = plt.subplots(1, 4, figsize=(10.5, 2.7), width_ratios=ratios)
     for axis, image, title in ((left, original, "untransformed"), (right, view, f"{kind} {amounts[step]:g}")):
         axis.imshow(as_image(image))
         axis.set_title(title)
@@ -163,14 +147,12 @@ def training_curves(
         amounts: by transformation.
         accuracy: by transformation, then way of training, shape (seeds, A): a thin line each, their mean thick.
     """
-    figure, axes = plt.subplots(
-        1, len(amounts), figsize=(4.4 * len(amounts), 3.1), sharey=True, squeeze=False
-    )
-    for axis, (kind, steps) in zip(axes[0], amounts.items(), strict=True):
-        for (name, table), marker in zip(accuracy[kind].items(), itertools.cycle(MARKERS), strict=False):
+    figure, axes = plots.panels(len(amounts), cell=(4.4, 3.1), sharey=True)
+    for axis, (kind, steps) in zip(axes, amounts.items(), strict=True):
+        for name, table, marker in plots.marked(accuracy[kind]):
             (line,) = axis.plot(steps, table.mean(0).numpy(), marker=marker, markersize=5, label=name)
             axis.plot(steps, table.T.numpy(), color=line.get_color(), linewidth=0.6, alpha=0.7)
         axis.set(title=f"tested on {kind}", xlabel=_LABELS[kind], xticks=steps, ylim=(0, 1.02))
-    axes[0, 0].set_ylabel("accuracy")
-    axes[0, 0].legend(fontsize=8, title="trained on", title_fontsize=8)
+    axes[0].set_ylabel("accuracy")
+    axes[0].legend(fontsize=8, title="trained on", title_fontsize=8)
     return figure

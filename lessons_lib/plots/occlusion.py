@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import html
-import io
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,19 +15,18 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
-from matplotlib.patches import Patch, Rectangle
-from PIL import Image
+from matplotlib.patches import Patch
 from skimage.segmentation import mark_boundaries
 from torch import Tensor
 
+from lessons_lib import plots
 from lessons_lib.methods.occlusion import OcclusionMap
-from lessons_lib.plots import ACTIVATION, PROBABILITY, SIGNED, as_image
+from lessons_lib.plots import ACTIVATION, BARE, PROBABILITY, SIGNED, as_image
 
 _CLASS_COLOURS = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#0072B2", "#F0E442")
 _OTHERS = "#777777"
 _WRONG = "#D55E00"
 _BAR: dict[str, Any] = {"fraction": 0.046, "pad": 0.03}  # as high as the picture beside it
-_BARE: dict[str, Any] = {"xticks": [], "yticks": [], "frame_on": False}  # axes that hold a picture
 
 
 def sensitivity(image: Tensor, result: OcclusionMap, name: str) -> Figure:
@@ -40,28 +37,21 @@ def sensitivity(image: Tensor, result: OcclusionMap, name: str) -> Figure:
         result: its map; the first target is drawn.
         name: the first target's class.
     """
-    figure, axes = plt.subplots(
-        1, 4, figsize=(11.5, 0.9 + 2.2 * image.shape[1] / image.shape[2]), subplot_kw=_BARE
-    )
-    axes[0].imshow(as_image(image))
-    axes[0].add_patch(_patch_at(result, len(result.tops) // 2, len(result.lefts) // 2))
+    cell = 11.5 / 4, 0.9 + 2.2 * image.shape[1] / image.shape[2]
+    figure, axes = plots.panels(4, cell=cell, subplot_kw=BARE)
+    _draw_picture(axes[0], image, result)
     axes[0].set_title(f"picture and a patch of {result.patch}×{result.patch}")
-    drawn = _heat(axes[1], result.probabilities[0], result, PROBABILITY, *_range([result]))
     (clean,) = _clean([result])
-    axes[1].set_title(f"probability of {_short(name)}\nwithout a patch {clean:.2f}")
+    title = f"probability of {_short(name)}\nwithout a patch {clean:.2f}"
+    drawn = _heat(axes[1], result.probabilities[0], result, title, cmap=PROBABILITY, clim=_range([result]))
     _colour_bar(figure, drawn, axes[1], [clean])
     wrong = ~result.keeps
-    axes[2].imshow(
-        wrong.numpy(), cmap=ListedColormap(["0.93", _WRONG]), vmin=0, vmax=1, extent=_extent(result)
-    )
-    axes[2].set(xlim=axes[1].get_xlim(), ylim=axes[1].get_ylim())
-    axes[2].set_title(f"another answer at\n{int(wrong.sum()):,} of {result.positions:,} places")
+    title = f"another answer at\n{int(wrong.sum()):,} of {result.positions:,} places"
+    _heat(axes[2], wrong, result, title, cmap=ListedColormap(["0.93", _WRONG]), clim=(0, 1))
     axes[3].imshow(as_image(image))
-    veil = np.zeros((*wrong.shape, 4))
-    veil[wrong.numpy()] = (*plt.matplotlib.colors.to_rgb(_WRONG), 0.6)
-    axes[3].imshow(veil, extent=_extent(result))
-    axes[3].set(xlim=(-0.5, image.shape[2] - 0.5), ylim=(image.shape[1] - 0.5, -0.5))
-    axes[3].set_title("the patch's centre there\nchanges the answer")
+    title = "the patch's centre there\nchanges the answer"
+    veil = ListedColormap([(0, 0, 0, 0), (_WRONG, 0.6)])
+    _heat(axes[3], wrong, result, title, cmap=veil, clim=(0, 1))
     return figure
 
 
@@ -79,23 +69,19 @@ def zeiler_fergus(image: Tensor, result: OcclusionMap, classes: Sequence[str], l
     """
     if not result.channels:
         raise ValueError('this map has no activations: sweep with layer="…"')
-    figure, grid = plt.subplots(
-        2, 2, figsize=(9.6, 1.6 + 7.2 * image.shape[1] / image.shape[2]), subplot_kw=_BARE
-    )
-    axes = grid.flatten()
-    axes[0].imshow(as_image(image))
-    axes[0].add_patch(_patch_at(result, len(result.tops) // 2, len(result.lefts) // 2))
-    axes[0].set_title(f"picture and a patch of {result.patch}×{result.patch}", fontsize=10)
+    cell = 4.8, 0.8 + 3.6 * image.shape[1] / image.shape[2]
+    figure, axes = plots.panels(4, columns=2, cell=cell, subplot_kw=BARE)
+    _draw_picture(axes[0], image, result)
+    axes[0].set_title(f"picture and a patch of {result.patch}×{result.patch}")
     activations, clean = result.activations[0], float(result.clean_activations[0])
     low, high = min(float(activations.min()), clean), max(float(activations.max()), clean)
-    drawn = _heat(axes[1], activations, result, ACTIVATION, low, max(high, low + 1e-6))
-    axes[1].set_title(f"{layer}, channel {result.channels[0]}", fontsize=10)
+    title = f"{layer}, channel {result.channels[0]}"
+    drawn = _heat(axes[1], activations, result, title, cmap=ACTIVATION, clim=(low, max(high, low + 1e-6)))
     _colour_bar(figure, drawn, axes[1], [clean], "total activation")
-    drawn = _heat(axes[2], result.probabilities[0], result, PROBABILITY, *_range([result]))
-    axes[2].set_title(f"probability of {_short(classes[result.targets[0]])}", fontsize=10)
+    title = f"probability of {_short(classes[result.targets[0]])}"
+    drawn = _heat(axes[2], result.probabilities[0], result, title, cmap=PROBABILITY, clim=_range([result]))
     _colour_bar(figure, drawn, axes[2], _clean([result]))
-    _draw_classes(axes[3], result, classes)
-    axes[3].set_title("most probable class", fontsize=10)
+    _draw_classes(axes[3], result, classes, "most probable class")
     return figure
 
 
@@ -107,11 +93,10 @@ def predicted_classes(image: Tensor, result: OcclusionMap, classes: Sequence[str
         result: its map.
         classes: the names of all classes.
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(7.5, 3), subplot_kw=_BARE)
+    figure, (left, right) = plots.panels(2, cell=(3.75, 3), subplot_kw=BARE)
     left.imshow(as_image(image))
     left.set_title("picture")
-    _draw_classes(right, result, classes)
-    right.set_title("most probable class, by the patch's centre")
+    _draw_classes(right, result, classes, "most probable class, by the patch's centre")
     return figure
 
 
@@ -127,29 +112,25 @@ def heat_maps(images: Sequence[Tensor], rows: Mapping[str, Mapping[str, Occlusio
     Raises:
         ValueError: if there is not one picture for each row.
     """
-    if len(images) != len(rows) or not rows:
-        raise ValueError(
-            f"need one picture for each row of maps, at least one, not {len(images)} for {len(rows)}"
-        )
+    if len(images) != len(rows):
+        raise ValueError(f"need one picture for each row of maps, not {len(images)} for {len(rows)}")
     columns = list(next(iter(rows.values())))
     every = [result for maps in rows.values() for result in maps.values()]
-    (low, high), clean = _range(every), _clean(every)
+    ends, clean = _range(every), _clean(every)
     differ = len(clean) > 1
     width, height = images[0].shape[2] / images[0].shape[1], 1.95
     size = (height * width * (1 + len(columns)) + 1, (height + 0.25 + 0.15 * differ) * len(rows) + 0.2)
-    figure, axes = plt.subplots(len(rows), 1 + len(columns), figsize=size, squeeze=False, subplot_kw=_BARE)
+    figure, axes = plt.subplots(len(rows), 1 + len(columns), figsize=size, squeeze=False, subplot_kw=BARE)
     for line, image, (row, maps) in zip(axes, images, rows.items(), strict=True):
-        line[0].imshow(as_image(image))
-        first = maps[columns[0]]
-        line[0].add_patch(_patch_at(first, len(first.tops) // 2, len(first.lefts) // 2))
+        _draw_picture(line[0], image, maps[columns[0]])
         line[0].set_ylabel(row, fontsize=9)
-        line[0].set_title("picture and patch" * (line is axes[0]), fontsize=8)
         for axis, column in zip(line[1:], columns, strict=True):
             result = maps[column]
-            drawn = _heat(axis, result.probabilities[0], result, PROBABILITY, low, high)
             title = f"{column}\n" * (maps is next(iter(rows.values())))
             title += f"without a patch {_clean([result])[0]:.2f}\n" * differ
-            axis.set_title(f"{title}answer stays at {result.kept} of {result.positions}", fontsize=8)
+            title += f"answer stays at {result.kept} of {result.positions}"
+            look = {"cmap": PROBABILITY, "clim": ends}
+            drawn = _heat(axis, result.probabilities[0], result, title, fontsize=8, **look)
     _colour_bar(figure, drawn, axes, clean)
     return figure
 
@@ -164,8 +145,8 @@ def strips(groups: Mapping[str, Tensor], *, ylabel: str, title: str) -> Figure:
     """
     figure, axis = plt.subplots(figsize=(1.4 + 1.3 * len(groups), 3))
     for place, values in enumerate(groups.values()):
-        offsets = 0.3 * ((np.arange(len(values)) * 0.618) % 1) - 0.15  # so that no dot hides another
-        axis.scatter(place + offsets, values.numpy(), s=18, alpha=0.7, color=_CLASS_COLOURS[5], linewidths=0)
+        places = place + plots.spread(len(values), 0.3)
+        axis.scatter(places, values.numpy(), s=18, alpha=0.7, color=_CLASS_COLOURS[5], linewidths=0)
         axis.hlines(float(values.median()), place - 0.3, place + 0.3, color="black")
     axis.set_xticks(range(len(groups)), [textwrap.fill(name, 12) for name in groups], fontsize=9)
     axis.set(ylabel=ylabel, xlim=(-0.6, len(groups) - 0.4))
@@ -182,7 +163,7 @@ def segments(image: Tensor, labels: Tensor, drops: Tensor, name: str) -> Figure:
         drops: for each segment, shape (S,).
         name: the class.
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(7.6, 3.2), subplot_kw=_BARE)
+    figure, (left, right) = plots.panels(2, cell=(3.8, 3.2), subplot_kw=BARE)
     left.imshow(mark_boundaries(as_image(image), labels.numpy(), color=(1, 1, 0)))
     left.set_title(f"{len(drops)} segments")
     most = float(drops.abs().max())
@@ -229,15 +210,14 @@ def patched(picture: Tensor, probabilities: Tensor, clean: Tensor, classes: Sequ
         f'<text x="{left + length * value}" y="{bottom + 18}" text-anchor="middle">{value:g}</text>'
         for value in (0, 0.5, 1)
     ]
-    buffer = io.BytesIO()
-    Image.fromarray(as_image(picture)).save(buffer, format="png", compress_level=1)
+    source = plots.data_address(as_image(picture), "png", compress_level=1)
     # enlarged a little, a photograph should be smooth; enlarged much, its pixels should be seen
     enlarged = "pixelated" if 3 * max(picture.shape[1:]) <= side else "auto"
     return SVG(
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 640 {side}" width="640" height="{side}" '
         'font-family="DejaVu Sans, Verdana, sans-serif" font-size="12"><rect width="640" height="250" fill="white"/>'
         f'<image width="{side}" height="{side}" style="image-rendering: {enlarged}" '
-        f'href="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"/>'
+        f'href="{source}"/>'
         f'<text x="{left + length / 2}" y="14" text-anchor="middle">black marks: without the patch</text>'
         f'<path d="M{left} 24V{bottom}h{length}" stroke="black" fill="none"/>{"".join(rows + ticks)}'
         f'<text x="{left + length / 2}" y="{bottom + 36}" text-anchor="middle">probability</text></svg>'
@@ -252,23 +232,21 @@ def _extent(result: OcclusionMap) -> tuple[float, float, float, float]:
     """Left, right, bottom and top of the map in the picture's pixels: a position stands where the patch's centre is."""
     sides = []
     for starts in (result.lefts, result.tops):
-        centres = starts.double() + result.patch // 2
-        half = (
-            (centres[-1] - centres[0]) / max(len(centres) - 1, 1) / 2
-            if len(centres) > 1
-            else result.patch / 2
-        )
-        sides.append((float(centres[0] - half), float(centres[-1] + half)))
+        first, last = float(starts[0]) + result.patch // 2, float(starts[-1]) + result.patch // 2
+        half = (last - first) / (len(starts) - 1) / 2 if len(starts) > 1 else result.patch / 2
+        sides.append((first - half, last + half))
     (left, right), (top, bottom) = sides
     return left, right, bottom, top
 
 
 def _heat(
-    axis: Axes, values: Tensor, result: OcclusionMap, colours: str, low: float, high: float
+    axis: Axes, values: Tensor, result: OcclusionMap, title: str, *, fontsize: float = 10, **look: Any
 ) -> AxesImage:
-    drawn = axis.imshow(values.numpy(), cmap=colours, vmin=low, vmax=high, extent=_extent(result))
+    """A map where it lies in the picture, on axes as large as the picture."""
+    drawn = axis.imshow(values.numpy(), extent=_extent(result), **look)
     height, width = result.filled.shape[1:]
     axis.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
+    axis.set_title(title, fontsize=fontsize)
     return drawn
 
 
@@ -289,12 +267,14 @@ def _clean(maps: Sequence[OcclusionMap]) -> list[float]:
     return sorted({round(float(result.clean_probabilities[result.targets[0]]), 6) for result in maps})
 
 
-def _patch_at(result: OcclusionMap, row: int, column: int) -> Rectangle:
-    corner = int(result.lefts[column]) - 0.5, int(result.tops[row]) - 0.5
-    return Rectangle(corner, result.patch, result.patch, fill=False, edgecolor="white", linewidth=1.5)
+def _draw_picture(axis: Axes, image: Tensor, result: OcclusionMap) -> None:
+    """A picture with a frame where the patch of the map's middle lies."""
+    axis.imshow(as_image(image))
+    left, top = (int(starts[len(starts) // 2]) - 0.5 for starts in (result.lefts, result.tops))
+    plots.frame(axis, left, top, result.patch, result.patch, edgecolor="white", linewidth=1.5)
 
 
-def _draw_classes(axis: Axes, result: OcclusionMap, classes: Sequence[str]) -> None:
+def _draw_classes(axis: Axes, result: OcclusionMap, classes: Sequence[str], title: str) -> None:
     found, counts = result.predicted.unique(return_counts=True)
     order = [c for c in found[counts.argsort(descending=True)].tolist() if c >= 0]
     named = order[: len(_CLASS_COLOURS)]
@@ -302,17 +282,8 @@ def _draw_classes(axis: Axes, result: OcclusionMap, classes: Sequence[str]) -> N
     index = torch.full_like(result.predicted, len(named))
     for i, c in enumerate(named):
         index[result.predicted == c] = i
-    axis.imshow(
-        index.numpy(),
-        cmap=ListedColormap(colours),
-        vmin=-0.5,
-        vmax=len(colours) - 0.5,
-        extent=_extent(result),
-    )
-    height, width = result.filled.shape[1:]
-    axis.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
+    _heat(axis, index, result, title, cmap=ListedColormap(colours), clim=(-0.5, len(colours) - 0.5))
     labels = [_short(classes[c]) for c in named] + ["others"] * (len(order) > len(named))
     patches = [Patch(color=colour, label=label) for colour, label in zip(colours, labels, strict=False)]
-    axis.legend(
-        handles=patches, loc="upper center", bbox_to_anchor=(0.5, -0.02), fontsize=8, handlelength=1, ncol=2
-    )
+    below = 0.5, -0.02
+    axis.legend(handles=patches, loc="upper center", bbox_to_anchor=below, fontsize=8, handlelength=1, ncol=2)

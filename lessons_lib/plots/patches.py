@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from torch import Tensor
 
+from lessons_lib import plots
 from lessons_lib.methods.patches import TopActivations, crops, unit_mask
 from lessons_lib.methods.receptive_field import Box, ReceptiveField
-from lessons_lib.plots import ACTIVATION, as_image
+from lessons_lib.plots import ACTIVATION, BARE, as_image
 from lessons_lib.statistics import t_interval
 
 _CENTRE, _CORNER = "#E69F00", "#56B4E9"  # the unit in the middle of a map, the unit in its corner
@@ -29,7 +31,7 @@ def field_boxes(image: Tensor, fields: Mapping[str, ReceptiveField]) -> Figure:
         image: uint8, shape (3, H, W).
         fields: by layer, for pictures of this size.
     """
-    figure, axes = plt.subplots(1, len(fields), figsize=(2.1 * len(fields), 2.6), squeeze=False)
+    figure, axes = plots.panels(len(fields), cell=(2.1, 2.6), subplot_kw=BARE)
     height, width = image.shape[1:]
     # room for the largest field, in every panel alike
     ends = [
@@ -39,30 +41,20 @@ def field_boxes(image: Tensor, fields: Mapping[str, ReceptiveField]) -> Figure:
         for end in (box.top, box.left, box.bottom, box.right)
     ]
     limits = (min(0, *ends) - 1, max(height, width, *ends) + 1)
-    for axis, (layer, field) in zip(axes[0], fields.items(), strict=True):
+    for axis, (layer, field) in zip(axes, fields.items(), strict=True):
         axis.imshow(as_image(image), extent=(0, width, height, 0))
         rows, columns = len(field.rows), len(field.columns)
         for (row, column), colour in (((0, 0), _CORNER), ((rows // 2, columns // 2), _CENTRE)):
             _outline(axis, field.window(row, column), colour, "--")
             _outline(axis, field.box(row, column), colour, "-")
-        axis.set(xlim=(limits[0], limits[1]), ylim=(limits[1], limits[0]))
+        axis.set(xlim=limits, ylim=limits[::-1])
         axis.set_title(f"{layer}: {rows}×{columns} units\nfield {field.size[0]}×{field.size[1]}", fontsize=9)
-        axis.axis("off")
     return figure
 
 
 def _outline(axis: Axes, box: Box, colour: str, style: str) -> None:
-    axis.add_patch(
-        Rectangle(
-            (box.left, box.top),
-            box.width,
-            box.height,
-            fill=False,
-            edgecolor=colour,
-            linestyle=style,
-            linewidth=1.8 if style == "-" else 1.0,
-        )
-    )
+    look = {"edgecolor": colour, "linestyle": style, "linewidth": 1.8 if style == "-" else 1.0}
+    plots.frame(axis, box.left, box.top, box.width, box.height, **look)
 
 
 def influences(maps: Mapping[str, Tensor], boxes: Mapping[str, Box]) -> Figure:
@@ -74,13 +66,12 @@ def influences(maps: Mapping[str, Tensor], boxes: Mapping[str, Box]) -> Figure:
         maps: by layer, of :func:`lessons_lib.methods.receptive_field.effective_receptive_field`.
         boxes: the unit's field by layer.
     """
-    figure, axes = plt.subplots(1, len(maps), figsize=(2.1 * len(maps), 2.5), squeeze=False)
-    for axis, (layer, values) in zip(axes[0], maps.items(), strict=True):
+    figure, axes = plots.panels(len(maps), cell=(2.1, 2.5), subplot_kw=BARE)
+    for axis, (layer, values) in zip(axes, maps.items(), strict=True):
         height, width = values.shape
         axis.imshow(values.numpy(), cmap=ACTIVATION, vmin=0, extent=(0, width, height, 0))
         _outline(axis, boxes[layer], _CENTRE, "-")
         axis.set_title(f"{layer}: sees {boxes[layer].height}×{boxes[layer].width}", fontsize=9)
-        axis.axis("off")
     return figure
 
 
@@ -94,22 +85,11 @@ def patch_sheet(patches: Tensor) -> np.ndarray:
 
     Returns:
         uint8, shape (H, W, 3).
-
-    Raises:
-        ValueError: for another shape.
     """
-    if patches.ndim != 4 or not patches.numel():
-        raise ValueError(f"need patches of shape (k, 3, h, w), at least one, not {tuple(patches.shape)}")
-    factor = max(1, -(-24 // patches.shape[2]))
+    factor = max(1, math.ceil(24 / patches.shape[2]))
     tiles = patches.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
-    side = int(np.ceil(np.sqrt(len(tiles))))
-    line = max(1, tiles.shape[2] // 16)
-    height, width = tiles.shape[2] + line, tiles.shape[3] + line
-    sheet = np.full((side * height - line, side * width - line, 3), 255, dtype=np.uint8)
-    for i, tile in enumerate(tiles):
-        top, left = (i // side) * height, (i % side) * width
-        sheet[top : top + tiles.shape[2], left : left + tiles.shape[3]] = as_image(tile)
-    return sheet
+    columns, line = math.ceil(math.sqrt(len(tiles))), max(1, tiles.shape[2] // 16)
+    return as_image(plots.tiled(tiles, columns, rows=columns, gap=line, fill=255))
 
 
 def patch_grids(rows: Mapping[str, Mapping[str, Tensor]], *, size: float = 1.5) -> Figure:
@@ -119,49 +99,30 @@ def patch_grids(rows: Mapping[str, Mapping[str, Tensor]], *, size: float = 1.5) 
         rows: by row name, then by channel name, patches (k, 3, h, w), strongest first; as many channels a row.
         size: side of a channel's grid in inches.
     """
-    columns = max(len(row) for row in rows.values())
-    figure, axes = plt.subplots(
-        len(rows), columns, figsize=(columns * size, len(rows) * (size + 0.25)), squeeze=False
+    shown = [patch_sheet(patches) for row in rows.values() for patches in row.values()]
+    titles = [title for row in rows.values() for title in row]
+    columns = len(next(iter(rows.values())))
+    figure, _ = plots.picture_grid(
+        shown, titles, names=list(rows), fontsize=8, columns=columns, cell=(size, size + 0.25)
     )
-    for line, (name, row) in zip(axes, rows.items(), strict=True):
-        for axis, (title, patches) in zip(line, row.items(), strict=True):
-            axis.imshow(patch_sheet(patches))
-            axis.set_title(title, fontsize=8)
-            axis.set(xticks=[], yticks=[])
-            axis.spines[:].set_visible(False)
-        line[0].set_ylabel(name, fontsize=9)
     return figure
 
 
-def marked_pictures(
-    images: Tensor, marked: Tensor, titles: Sequence[str] = (), *, columns: int = 8
-) -> Figure:
+def marked_pictures(images: Tensor, marked: Tensor, titles: Sequence[str]) -> Figure:
     """Pictures that are dark except where a unit answers strongly.
 
     Args:
         images: uint8, shape (N, 3, H, W).
         marked: bool, shape (N, H, W).
-        titles: one for each picture, or none.
-        columns: pictures in a row.
+        titles: one for each picture.
 
     Raises:
         ValueError: if there are not as many masks, or titles, as pictures.
     """
-    if len(images) != len(marked) or not len(images) or len(titles) not in {0, len(images)}:
-        raise ValueError(
-            f"{len(images)} pictures need as many masks and titles (or no titles), not {len(marked)} and {len(titles)}"
-        )
-    columns = min(columns, len(images))
-    rows = -(-len(images) // columns)
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(1.3 * columns, rows * (1.55 if titles else 1.3)), squeeze=False
-    )
-    for axis in axes.flat:
-        axis.axis("off")
-    for i, (axis, image) in enumerate(zip(axes.flat, images, strict=False)):
-        _draw_marked(axis, image, marked[i])
-        if titles:
-            axis.set_title(titles[i], fontsize=9)
+    figure, axes = plots.panels(len(images), columns=8, cell=(1.3, 1.55), subplot_kw=BARE)
+    for axis, image, mask, title in zip(axes, images, marked, titles, strict=True):
+        _draw_marked(axis, image, mask)
+        axis.set_title(title, fontsize=9)
     return figure
 
 
@@ -188,12 +149,9 @@ def one_against_others(
     """
     figure, axis = plt.subplots(figsize=(3.2 + 0.6 * len(measured), 3.2))
     for i, (one, others) in enumerate(measured.values()):
-        average = t_interval(others)
+        (average,), ends = plots.with_reach([t_interval(others)])
         axis.plot([i + 0.12] * len(others), others, "o", color="0.6", markersize=5)
-        ends = [[average.mean - average.low], [average.high - average.mean]]
-        axis.errorbar(
-            i + 0.26, average.mean, ends, color="black", marker="s", markersize=4, capsize=3, linestyle=""
-        )
+        axis.errorbar(i + 0.26, average, ends, fmt="s", color="black", markersize=4, capsize=3)
         axis.plot(i - 0.12, one, "D", color="#0072B2", markersize=7)
     axis.plot([], [], "D", color="#0072B2", label=names[0])
     axis.plot([], [], "o", color="0.6", label=names[1])
@@ -210,7 +168,7 @@ def unit_page(
     scenes: tuple[Tensor, Tensor, ReceptiveField],
     channel: int,
     quantile: float,
-    title: str = "",
+    title: str,
 ) -> Figure:
     """One channel: its top patches, and the pixels it marks in the scenes where it answers most.
 
@@ -228,16 +186,11 @@ def unit_page(
     pictures, maps, scene_field = scenes
     marked = unit_mask(maps, scene_field, channel, quantile)
     strongest = maps[:, channel].amax((1, 2)).argsort(descending=True, stable=True)[:8].tolist()
-    figure = plt.figure(figsize=(10, 3.4))
-    grid = figure.add_gridspec(2, 6, width_ratios=(1, 1, 1, 1, 1, 1))
-    left = figure.add_subplot(grid[:, :2])
-    left.imshow(patch_sheet(crops(images, top, channel, field)))
-    left.set_title(f"its {top.values.shape[1]} strongest patches", fontsize=9)
-    left.axis("off")
+    grid: list[Any] = [["patches", "patches", 0, 1, 2, 3], ["patches", "patches", 4, 5, 6, 7]]
+    figure, axes = plt.subplot_mosaic(grid, figsize=(10, 3.4), subplot_kw=BARE)
+    axes["patches"].imshow(patch_sheet(crops(images, top, channel, field)))
+    axes["patches"].set_title(f"its {top.values.shape[1]} strongest patches", fontsize=9)
     for i, scene in enumerate(strongest):
-        axis = figure.add_subplot(grid[i // 4, 2 + i % 4])
-        _draw_marked(axis, pictures[scene], marked[scene])
-        axis.axis("off")
-    if title:
-        figure.suptitle(title, fontsize=11)
+        _draw_marked(axes[i], pictures[scene], marked[scene])
+    figure.suptitle(title, fontsize=11)
     return figure

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from lessons_lib import plots
 from lessons_lib.methods.transfer import Decision, Scores
+from lessons_lib.plots import MARKERS
 from lessons_lib.statistics import Interval, share_interval, t_interval
 
-_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
-_MARKERS = "osD^vP*X<>"
+_BLUE, _ORANGE, _RED = "#0072B2", "#E69F00", "#D55E00"
 
 
 def layer_profiles(
@@ -24,22 +24,15 @@ def layer_profiles(
     Args:
         profiles: by target, then layer in the order they run: accuracies (0–1), one for each seed.
         chance: accuracy of a guess, by target.
-
-    Raises:
-        ValueError: if there are no targets.
     """
-    if not profiles:
-        raise ValueError("there are no targets to draw")
-    figure, axes = plt.subplots(
-        1, len(profiles), figsize=(0.6 + 3.2 * len(profiles), 3.4), sharey=True, squeeze=False
-    )
-    for axis, (target, by_layer) in zip(axes[0], profiles.items(), strict=True):
-        _line(axis, range(len(by_layer)), [*by_layer.values()], 0, "mean and 95 % interval")
+    figure, axes = plots.panels(len(profiles), cell=(3.2, 3.4), margin=(0.6, 0), sharey=True)
+    for axis, (target, by_layer) in zip(axes, profiles.items(), strict=True):
+        _line(axis, range(len(by_layer)), [*by_layer.values()], "mean and 95 % interval", MARKERS[0])
         axis.axhline(chance[target], color="0.5", linestyle=":", label="chance")
         axis.set(title=target, xlabel="layer, first to last", ylim=(0, 1.05))
         axis.set_xticks(range(len(by_layer)), list(by_layer), rotation=45, ha="right", fontsize=8)
-    axes[0, 0].set_ylabel("accuracy of a probe")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower right", ncols=2, fontsize=8)
+    axes[0].set_ylabel("accuracy of a probe")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower right", ncols=2, fontsize=8)
     return figure
 
 
@@ -50,36 +43,28 @@ def curves(scores: Mapping[str, Scores], chance: Mapping[str, float]) -> Figure:
         scores: by target, strategy and pictures a class: accuracies (0–1), one for each seed.
         chance: accuracy of a guess, by target.
     """
-    figure, axes = plt.subplots(
-        1, len(scores), figsize=(0.6 + 4.2 * len(scores), 3.6), sharey=True, squeeze=False
-    )
-    for axis, (target, by_strategy) in zip(axes[0], scores.items(), strict=True):
-        for number, (name, by_count) in enumerate(by_strategy.items()):
-            _line(axis, [*by_count], [*by_count.values()], number, name)
+    figure, axes = plots.panels(len(scores), cell=(4.2, 3.6), margin=(0.6, 0), sharey=True)
+    for axis, (target, by_strategy) in zip(axes, scores.items(), strict=True):
+        for name, by_count, marker in plots.marked(by_strategy):
+            _line(axis, [*by_count], [*by_count.values()], name, marker)
         axis.axhline(chance[target], color="0.5", linestyle=":", label="chance")
         counts = sorted({count for by_count in by_strategy.values() for count in by_count})
         axis.set(title=target, xlabel="training pictures a class", xscale="log", ylim=(0, 1.02))
         axis.set_xticks(counts, [str(count) for count in counts])
         axis.minorticks_off()
-    axes[0, 0].set_ylabel("accuracy")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
+    axes[0].set_ylabel("accuracy")
+    handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=8)
     return figure
 
 
 def _line(
-    axis: Axes, places: Sequence[float], seeds: Sequence[Sequence[float]], number: int, label: str
+    axis: Axes, places: Sequence[float], seeds: Sequence[Sequence[float]], label: str, marker: str
 ) -> None:
-    """Means joined by a line, each with the interval over its seeds, which are small dots."""
-    intervals = [t_interval(values) for values in seeds]
-    colour, marker = _COLOURS[number % len(_COLOURS)], _MARKERS[number % len(_MARKERS)]
-    means = [interval.mean for interval in intervals]
-    ends = [
-        [interval.mean - interval.low for interval in intervals],
-        [interval.high - interval.mean for interval in intervals],
-    ]
-    axis.plot(places, means, marker=marker, markersize=5, color=colour, label=label)
-    axis.errorbar(places, means, ends, fmt="none", color=colour, capsize=3, linewidth=1.5)
+    """Means joined by a line, each with the interval over its seeds."""
+    means, ends = plots.with_reach([t_interval(values) for values in seeds])
+    (line,) = axis.plot(places, means, marker=marker, markersize=5, label=label)
+    axis.errorbar(places, means, ends, fmt="none", color=line.get_color(), capsize=3, linewidth=1.5)
 
 
 def trade_off(
@@ -93,10 +78,8 @@ def trade_off(
         new: the accuracy on the new task without changing the body.
     """
     figure, axis = plt.subplots(figsize=(6.5, 4.2))
-    for (name, (learned, kept)), colour, marker in zip(
-        points.items(), itertools.cycle(_COLOURS), itertools.cycle(_MARKERS), strict=False
-    ):
-        axis.plot(learned, kept, marker, color=colour, markersize=9, alpha=0.8, label=name)
+    for name, (learned, kept), marker in plots.marked(points):
+        axis.plot(learned, kept, marker, markersize=9, alpha=0.8, label=name)
     axis.plot(new, old, "kX", markersize=11, label="body unchanged")
     axis.set(
         title="Learned and kept, one mark a training",
@@ -123,47 +106,42 @@ def answers(
     for place, (name, (rights, of)) in enumerate(table.items()):
         mean = sum(rights) / len(rights) / of
         interval = share_interval(sum(rights) / len(rights), of)
-        axis.hlines(place, interval.low, interval.high, _COLOURS[0], linewidth=5, alpha=0.35)
+        axis.hlines(place, interval.low, interval.high, _BLUE, linewidth=5, alpha=0.35)
         axis.plot([right / of for right in rights], [place] * len(rights), "|", color="0.3", markersize=12)
-        axis.plot(mean, place, "o", color=_COLOURS[0], markersize=8, label="mean, 95 % interval")
+        axis.plot(mean, place, "o", color=_BLUE, markersize=8, label="mean, 95 % interval")
         if name in quoted:
-            axis.plot(
-                quoted[name], place, "D", color=_COLOURS[5], markersize=7, label="the lecture's ResNet-50"
-            )
-    axis.set_yticks(range(len(table)), list(table))
-    axis.set_ylim(len(table) - 0.5, -0.5)
-    axis.grid(axis="x", color="0.9")
+            axis.plot(quoted[name], place, "D", color=_RED, markersize=7, label="the lecture's ResNet-50")
+    _name_rows(axis, list(table))
     axis.set(title=title, xlabel="share of the pictures right")
     handles = dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
     figure.legend(handles.values(), handles.keys(), loc="outside lower right", ncols=2, fontsize=8)
     return figure
 
 
-def four_cases(
-    cases: Mapping[str, tuple[Mapping[str, Sequence[float]], str, str, Interval]], *, columns: int = 2
-) -> Figure:
+def _name_rows(axis: Axes, names: Sequence[str]) -> None:
+    """Name what is drawn at 0, 1, …, the first on top."""
+    axis.set_yticks(range(len(names)), names)
+    axis.set_ylim(len(names) - 0.5, -0.5)
+    axis.grid(axis="x", color="0.9")
+
+
+def four_cases(cases: Mapping[str, tuple[Mapping[str, Sequence[float]], str, str, Interval]]) -> Figure:
     """The four cases of an advice: all strategies in each, with the two that the advice compares in colour.
 
     Args:
         cases: by title: accuracies (0–1) by strategy, one for each seed; the advised strategy, the one it is advised
             over, and the difference of the two.
-        columns: panels in a row.
     """
-    rows = -(-len(cases) // columns)
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(5.2 * columns, 2.5 * rows), squeeze=False, sharex=True
-    )
-    for axis, (title, (scores, advised, other, lead)) in zip(axes.flat, cases.items(), strict=False):
+    figure, axes = plots.panels(len(cases), columns=2, cell=(5.2, 2.5), sharex=True)
+    for axis, (title, (scores, advised, other, lead)) in zip(axes, cases.items(), strict=True):
         for place, (name, seeds) in enumerate(scores.items()):
-            colour = {advised: _COLOURS[0], other: _COLOURS[1]}.get(name, "0.6")
+            colour = {advised: _BLUE, other: _ORANGE}.get(name, "0.6")
             interval = t_interval(seeds)
             axis.hlines(place, interval.low, interval.high, colour, linewidth=5, alpha=0.4)
             axis.plot(seeds, [place] * len(seeds), "|", color="0.25", markersize=10)
             axis.plot(interval.mean, place, "o", color=colour, markersize=8)
         notes = {advised: " (advised)", other: " (instead of)"}
-        axis.set_yticks(range(len(scores)), [name + notes.get(name, "") for name in scores])
-        axis.set_ylim(len(scores) - 0.5, -0.5)
-        axis.grid(axis="x", color="0.9")
+        _name_rows(axis, [name + notes.get(name, "") for name in scores])
         axis.set_title(f"{title}\nadvised − instead of: {lead}", fontsize=10)
         axis.set_xlim(0, 1.02)
     figure.supxlabel("accuracy, a tick for each seed, band: 95 % interval of the mean", fontsize=9)
@@ -179,8 +157,8 @@ def decision(found: Decision) -> Figure:
     figure, axis = plt.subplots(figsize=(8.5, 2.9))
     for place, (name, interval) in enumerate(found.accuracies.items()):
         alpha = 1 if name in found.ties else 0.35
-        axis.hlines(place, interval.low, interval.high, _COLOURS[0], linewidth=5, alpha=alpha / 2)
-        axis.plot(interval.mean, place, "o", color=_COLOURS[0], markersize=9, alpha=alpha)
+        axis.hlines(place, interval.low, interval.high, _BLUE, linewidth=5, alpha=alpha / 2)
+        axis.plot(interval.mean, place, "o", color=_BLUE, markersize=9, alpha=alpha)
         axis.text(interval.mean, place - 0.22, f"{interval.mean:.2f}", fontsize=9, ha="center")
     axis.set_yticks(range(len(found.accuracies)), list(found.accuracies))
     axis.set_ylim(len(found.accuracies) - 0.5, -0.6)

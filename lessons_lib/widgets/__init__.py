@@ -33,7 +33,8 @@ def panel(
 
     Args:
         draw: called with each control's value by name; returns the figure.
-        alt: called likewise; returns the sentence for those who cannot see it.
+        alt: called likewise; returns the sentence for those who cannot see it,
+            as ``"…".format`` does.
         controls: widgets with a ``value``.
     """
     picture = ipywidgets.HTML()  # not ipywidgets.Image, which has no alt text
@@ -54,3 +55,12 @@ def panel(
     return ipywidgets.VBox(
         [ipywidgets.HBox(list(controls.values()), layout={"flex_flow": "row wrap"}), message, picture]
     )
+
+
+def keep_fitted(control: ipywidgets.Widget, fit: Callable[[], None]) -> None:
+    """Call ``fit``, which sets what other controls offer, now and whenever ``control`` changes.
+
+    To be called before the panel observes the control, so that a new layer never meets a channel it does not have.
+    """
+    control.observe(lambda _: fit(), names="value")
+    fit()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import ipywidgets
 from matplotlib.figure import Figure
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from lessons_lib.plots import epoch_name
 from lessons_lib.plots.activations import channel_browser
-from lessons_lib.widgets import panel
+from lessons_lib.widgets import keep_fitted, panel
 
 
 def channel_panel(images: Mapping[str, Tensor], maps: Mapping[int, Mapping[str, Tensor]]) -> ipywidgets.VBox:
@@ -28,12 +27,10 @@ def channel_panel(images: Mapping[str, Tensor], maps: Mapping[int, Mapping[str, 
     epoch = ipywidgets.SelectionSlider(options=list(maps), value=list(maps)[-1], description="epoch")
     channel = ipywidgets.IntSlider(min=0, max=0, description="channel")
 
-    def fit_channel(_: Any = None) -> None:
+    def fit_channel() -> None:
         channel.max = next(iter(maps.values()))[layer.value].shape[1] - 1
 
-    # before the panel observes it, so that a new layer never meets a channel it does not have
-    layer.observe(fit_channel, names="value")
-    fit_channel()
+    keep_fitted(layer, fit_channel)
 
     def draw(picture: str, layer: str, epoch: int, channel: int) -> Figure:
         stack = maps[epoch][layer][names.index(picture)]

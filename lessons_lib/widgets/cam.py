@@ -14,10 +14,7 @@ from lessons_lib.widgets import panel
 
 
 def cam_panel(
-    images: Mapping[str, Tensor],
-    found: Evidence,
-    classes: Sequence[str],
-    offered: Sequence[int] | None = None,
+    images: Mapping[str, Tensor], found: Evidence, classes: Sequence[str], offered: Sequence[int]
 ) -> ipywidgets.VBox:
     """Choose a picture and a class, slide the overlay and the threshold.
 
@@ -25,24 +22,12 @@ def cam_panel(
         images: pictures by name, uint8, shape (3, H, W).
         found: their class activation maps, in that order.
         classes: the names of the classes.
-        offered: the numbers of those to choose from; by default all.
-
-    Raises:
-        ValueError: if there are not as many maps as pictures and classes.
+        offered: the numbers of those to choose from.
     """
     names = list(images)
-    if found.logits.shape != (len(names), len(classes)):
-        raise ValueError(
-            f"{len(names)} pictures and {len(classes)} classes need logits of that shape, "
-            f"not {tuple(found.logits.shape)}"
-        )
-    numbers = list(offered or range(len(classes)))
     picture = ipywidgets.Dropdown(options=names, description="picture")
-    named = ipywidgets.Dropdown(
-        options=[(classes[k], k) for k in numbers],
-        value=numbers[int(found.logits[0, numbers].argmax())],
-        description="class",
-    )
+    options, first = [(classes[k], k) for k in offered], offered[int(found.logits[0, offered].argmax())]
+    named = ipywidgets.Dropdown(options=options, value=first, description="class")
     overlay = ipywidgets.FloatSlider(min=0, max=1, step=0.05, value=STRENGTH, description="overlay")
     threshold = ipywidgets.FloatSlider(min=0, max=1, step=0.05, value=0.5, description="threshold")
 
@@ -52,9 +37,8 @@ def cam_panel(
 
     def draw(picture: str, named: int, overlay: float, threshold: float) -> Figure:
         evidence = found.maps[names.index(picture), named]
-        return explain(
-            images[picture], evidence, strength=overlay, threshold=threshold, title=title(picture, named)
-        )
+        over = title(picture, named)
+        return explain(images[picture], evidence, strength=overlay, threshold=threshold, title=over)
 
     def alt(picture: str, named: int, overlay: float, threshold: float) -> str:
         return (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any
 
 import ipywidgets
 from matplotlib.figure import Figure
@@ -14,7 +13,7 @@ from lessons_lib.data.pictures import to_input
 from lessons_lib.methods.deconvnet import Trace, keep, project, trace
 from lessons_lib.methods.receptive_field import receptive_fields
 from lessons_lib.plots.deconvnet import inspected
-from lessons_lib.widgets import panel
+from lessons_lib.widgets import keep_fitted, panel
 
 
 def projection_panel(
@@ -42,12 +41,10 @@ def projection_panel(
     layer = ipywidgets.Dropdown(options=list(layers), value=layers[-1], description="layer")
     channel = ipywidgets.IntSlider(min=0, max=0, description="channel", continuous_update=False)
 
-    def fit_channel(_: Any = None) -> None:
+    def fit_channel() -> None:
         channel.max = way_up(names[0], layer.value).activations.shape[1] - 1
 
-    # before the panel observes it, so that a new layer never meets a channel it does not have
-    layer.observe(fit_channel, names="value")
-    fit_channel()
+    keep_fitted(layer, fit_channel)
     channel.value = int(way_up(names[0], layers[-1]).activations[0].amax((1, 2)).argmax())
 
     def draw(picture: str, layer: str, channel: int) -> Figure:
@@ -55,10 +52,8 @@ def projection_panel(
         projection = project(traced, keep(traced.activations, channel))
         return inspected(images[picture], traced, projection, seen[layer], channel)
 
-    def alt(picture: str, layer: str, channel: int) -> str:
-        return (
-            f"{picture}: where channel {channel} of {layer} answers most, what that unit sees, "
-            "the projection of its activation, and the switches of the pooling below."
-        )
-
-    return panel(draw, alt, picture=picture, layer=layer, channel=channel)
+    alt = (
+        "{picture}: where channel {channel} of {layer} answers most, what that unit sees, "
+        "the projection of its activation, and the switches of the pooling below."
+    )
+    return panel(draw, alt.format, picture=picture, layer=layer, channel=channel)

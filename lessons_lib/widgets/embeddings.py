@@ -22,19 +22,11 @@ def map_panel(maps: Mapping[str, Maps], pictures: Pictures) -> ipywidgets.VBox:
         maps: by space, then perplexity and seed: maps of the same pictures, shape (N, 2), computed beforehand so
             that the panel answers at once. Every space has the same perplexities and seeds.
         pictures: the N pictures.
-
-    Raises:
-        ValueError: if there are no maps, or one is missing.
     """
-    keys = {key for by_settings in maps.values() for key in by_settings}
-    perplexities, seeds = (sorted({key[part] for key in keys}) for part in (0, 1))
-    wanted = {(perplexity, seed) for perplexity in perplexities for seed in seeds}
-    if not wanted or any(set(by_settings) != wanted for by_settings in maps.values()):
-        raise ValueError("give a map for every space, perplexity and seed")
+    perplexities, seeds = (sorted(set(kind)) for kind in zip(*next(iter(maps.values())), strict=True))
     space = ipywidgets.Dropdown(options=list(maps), value=list(maps)[-1], description="space")
-    perplexity = ipywidgets.SelectionSlider(
-        options=perplexities, value=perplexities[len(perplexities) // 2], description="perplexity"
-    )
+    middle = perplexities[len(perplexities) // 2]
+    perplexity = ipywidgets.SelectionSlider(options=perplexities, value=middle, description="perplexity")
     seed = ipywidgets.SelectionSlider(options=seeds, description="seed")
     picture = ipywidgets.IntSlider(max=len(pictures) - 1, description="picture")
 

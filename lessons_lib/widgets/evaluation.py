@@ -48,12 +48,7 @@ def twin_panel(
         models: the networks by name.
         twins: the scenes to choose from, and their twins.
         explainers: the methods by name.
-
-    Raises:
-        ValueError: if there is nothing to choose from.
     """
-    if not models or not explainers or not twins.without:
-        raise ValueError("the panel needs at least one network, one part and one method")
     species = [twins.scenes.classes[label] for label in twins.scenes.labels.tolist()]
 
     def draw(scene: int, part: str, network: str, method: str) -> Figure:
@@ -62,13 +57,7 @@ def twin_panel(
     def alt(scene: int, part: str, network: str, method: str) -> str:
         return f"A {species[scene]}, whole and without its {part}, each with the map of {method} for network {network}."
 
-    return panel(
-        draw,
-        alt,
-        scene=ipywidgets.Dropdown(
-            options=[(f"{i + 1}: {name}", i) for i, name in enumerate(species)], value=0
-        ),
-        part=ipywidgets.Dropdown(options=list(twins.without)),
-        network=ipywidgets.Dropdown(options=list(models)),
-        method=ipywidgets.Dropdown(options=list(explainers)),
-    )
+    scenes = [(f"{i + 1}: {name}", i) for i, name in enumerate(species)]
+    options = {"scene": scenes, "part": twins.without, "network": models, "method": explainers}
+    controls = {name: ipywidgets.Dropdown(options=list(offered)) for name, offered in options.items()}
+    return panel(draw, alt, **controls)

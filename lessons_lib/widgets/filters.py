@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import ipywidgets
 from matplotlib.figure import Figure
@@ -12,7 +11,7 @@ from torch import Tensor
 from lessons_lib.methods.filters import autocorrelation
 from lessons_lib.plots import size_name
 from lessons_lib.plots.filters import filter_browser
-from lessons_lib.widgets import panel
+from lessons_lib.widgets import keep_fitted, panel
 
 
 def filter_panel(networks: Mapping[str, Mapping[str, Mapping[str, Tensor]]]) -> ipywidgets.VBox:
@@ -31,7 +30,7 @@ def filter_panel(networks: Mapping[str, Mapping[str, Mapping[str, Tensor]]]) -> 
     age = ipywidgets.SelectionSlider(options=[""], description="age", layout={"width": "26em"})
     number = ipywidgets.IntSlider(min=0, max=0, description="filter")
 
-    def fit(_: Any = None) -> None:
+    def fit() -> None:
         network, name = layer.value
         ages = list(networks[network])
         number.max = len(networks[network][ages[-1]][name]) - 1
@@ -39,9 +38,7 @@ def filter_panel(networks: Mapping[str, Mapping[str, Mapping[str, Tensor]]]) -> 
             age.options = ages
             age.value = ages[-1]
 
-    # before the panel observes it, so that a new layer meets only ages and filters that it has
-    layer.observe(fit, names="value")
-    fit()
+    keep_fitted(layer, fit)
 
     def draw(layer: tuple[str, str], age: str, number: int) -> Figure:
         network, name = layer
@@ -50,11 +47,8 @@ def filter_panel(networks: Mapping[str, Mapping[str, Mapping[str, Tensor]]]) -> 
         known = age if age in ages else list(ages)[-1]
         filters = ages[known][name]
         smooth = autocorrelation(filters[number : number + 1]).item()
-        return filter_browser(
-            filters, number, title=f"{network}: {name}, {known}; autocorrelation {smooth:.2f}"
-        )
+        title = f"{network}: {name}, {known}; autocorrelation {smooth:.2f}"
+        return filter_browser(filters, number, title)
 
-    def alt(layer: tuple[str, str], age: str, number: int) -> str:
-        return f"Filter {number} of {layer[1]} of {layer[0]}, {age}, as a picture and its weights as numbers."
-
-    return panel(draw, alt, layer=layer, age=age, number=number)
+    alt = "Filter {number} of {layer[1]} of {layer[0]}, {age}, as a picture and its weights as numbers."
+    return panel(draw, alt.format, layer=layer, age=age, number=number)

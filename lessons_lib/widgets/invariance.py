@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import ipywidgets
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from lessons_lib.plots.invariance import NEUTRAL, transformation
-from lessons_lib.widgets import panel
+from lessons_lib.widgets import keep_fitted, panel
 
 
 def transformation_panel(
@@ -31,14 +30,12 @@ def transformation_panel(
     picture = ipywidgets.Dropdown(options=list(names), description="picture")
     step = ipywidgets.IntSlider(min=0, max=0, description="step", readout=False)
 
-    def fit_step(_: Any = None) -> None:
-        # before the panel observes it, so that a new transformation never meets a step it does not have
+    def fit_step() -> None:
         steps = amounts[kind.value]
         step.max = len(steps) - 1
         step.value = min(range(len(steps)), key=lambda i: abs(steps[i] - NEUTRAL[kind.value]))
 
-    kind.observe(fit_step, names="value")
-    fit_step()
+    keep_fitted(kind, fit_step)
 
     def draw(kind: str, picture: str, step: int) -> Figure:
         original, view = (look(picture, kind, amount) for amount in (NEUTRAL[kind], amounts[kind][step]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import get_args
 
 import ipywidgets
@@ -37,9 +38,7 @@ def patched_view(
     image = occluder.image
     height, width = image.shape[1:]
     if not (0 <= row < height and 0 <= column < width):
-        raise ValueError(
-            f"the patch's centre must lie in 0–{height - 1} and 0–{width - 1}, not at ({row}, {column})"
-        )
+        raise ValueError(f"the centre must lie in 0–{height - 1} and 0–{width - 1}, not at ({row}, {column})")
     filled = baseline_picture(image, baseline, max(size, 1), black=black, white=white)
     top, left = row - size // 2, column - size // 2
     box = max(0, top), max(0, left), min(height, top + size), min(width, left + size)
@@ -66,37 +65,27 @@ def occlusion_panel(
         baseline: what stands in it to begin with.
         black: the input value of a black pixel, a number or one for each channel (C,).
         white: that of a white pixel.
-
-    Raises:
-        ValueError: if there are no pictures, or they differ in size.
     """
-    sizes = {tuple(image.shape) for image in images.values()}
-    if len(sizes) != 1:
-        raise ValueError(f"the panel needs pictures of one size, at least one; got {sorted(sizes)}")
-    _, height, width = sizes.pop()
-    occluders: dict[str, Occluder] = {}
+    height, width = next(iter(images.values())).shape[1:]
+    start = height // 5 if size is None else size
+
+    @cache
+    def occluder(picture: str) -> Occluder:
+        return Occluder(model, images[picture])
 
     def draw(picture: str, row: int, column: int, size: int, baseline: Baseline) -> SVG:
-        if picture not in occluders:
-            occluders[picture] = Occluder(model, images[picture])
-        return patched_view(
-            occluders[picture], classes, row, column, size, baseline, black=black, white=white
-        )
+        return patched_view(occluder(picture), classes, row, column, size, baseline, black=black, white=white)
 
-    def alt(picture: str, row: int, column: int, size: int, baseline: Baseline) -> str:
-        return (
-            f"{picture} with a patch of {size} by {size} pixels centred on row {row}, column {column}, filled with "
-            f"{baseline}, beside bars of the five most probable classes."
-        )
-
+    alt = (
+        "{picture} with a patch of {size} by {size} pixels centred on row {row}, column {column}, filled with "
+        "{baseline}, beside bars of the five most probable classes."
+    )
     return panel(
         draw,
-        alt,
+        alt.format,
         picture=ipywidgets.Dropdown(options=list(images), description="picture"),
         row=ipywidgets.IntSlider(value=height // 2, max=height - 1, description="row"),
         column=ipywidgets.IntSlider(value=width // 2, max=width - 1, description="column"),
-        size=ipywidgets.IntSlider(
-            value=height // 5 if size is None else size, max=height, description="size"
-        ),
+        size=ipywidgets.IntSlider(value=start, max=height, description="size"),
         baseline=ipywidgets.Dropdown(options=get_args(Baseline), value=baseline, description="baseline"),
     )

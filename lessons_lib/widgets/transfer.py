@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import ipywidgets
 from matplotlib.figure import Figure
@@ -14,19 +14,14 @@ from lessons_lib.widgets import panel
 PICTURES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 
-def decision_panel(scores: Mapping[str, Scores], *, pictures: Sequence[int] = PICTURES) -> ipywidgets.VBox:
+def decision_panel(scores: Mapping[str, Scores]) -> ipywidgets.VBox:
     """Choose a target and how many pictures; read the strategies by their measured accuracy.
 
     Args:
         scores: what was measured, by target.
-        pictures: what can be chosen.
     """
-    size = ipywidgets.SelectionSlider(
-        options=list(pictures),
-        value=pictures[0],
-        description="pictures a class",
-        style={"description_width": "auto"},
-    )
+    whole = {"description_width": "auto"}
+    size = ipywidgets.SelectionSlider(options=PICTURES, description="pictures a class", style=whole)
     target = ipywidgets.Dropdown(options=list(scores), description="target")
 
     def draw(pictures: int, target: str) -> Figure:
