@@ -44,7 +44,7 @@ def test_complete_faces_show_their_parts_whole():
     assert drawn.masks[good][:, INDEX].any(dim=(2, 3)).all()
     edge = drawn.masks[good][:, INDEX]
     assert not (edge[..., 0, :].any() or edge[..., -1, :].any() or edge[..., 0].any() or edge[..., -1].any())
-    with pytest.raises(ValueError, match="head, left_eye"):
+    with pytest.raises(ValueError, match="'head', 'left_eye'"):
         complete(drawn, ("tail",))
 
 

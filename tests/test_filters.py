@@ -184,8 +184,8 @@ def test_effective_filters_pool_with_their_own_step_by_default():
 @pytest.mark.parametrize(
     ("first", "second", "options", "text"),
     [
-        (torch.zeros(4, 3, 3), torch.zeros(2, 4, 3, 3), {}, "second layer's filters"),
-        (torch.zeros(4, 3, 3, 3), torch.zeros(2, 5, 3, 3), {}, "second layer's filters"),
+        (torch.zeros(4, 3, 3), torch.zeros(2, 4, 3, 3), {}, "layer's filters"),
+        (torch.zeros(4, 3, 3, 3), torch.zeros(2, 5, 3, 3), {}, "layer's filters"),
     ],
 )
 def test_layers_that_do_not_fit_are_refused(first, second, options, text):

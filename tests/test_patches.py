@@ -195,7 +195,7 @@ def test_the_model_is_left_as_it_was():
     flags = [module.training for module in model.modules()]
     gradients = [parameter.grad.clone() for parameter in model.parameters()]
     top_activations(model, some_pictures(4), "block4", 2)
-    with pytest.raises(ValueError, match="takes pictures of shape"):
+    with pytest.raises(ValueError, match="pictures of 32×32"):
         top_activations(model, some_pictures(4, 16), "block4", 2)
     assert [module.training for module in model.modules()] == flags
     assert all(torch.equal(p.grad, g) for p, g in zip(model.parameters(), gradients, strict=True))
@@ -447,16 +447,16 @@ def test_a_channel_gets_the_part_it_covers_best_of_those_it_beats_chance_on():
     ("change", "error", "text"),
     [
         ({"masks": torch.zeros(12, 2, 32, 32)}, TypeError, "bool"),
-        ({"masks": torch.zeros(11, 2, 32, 32, dtype=torch.bool)}, ValueError, r"\(12, parts, 32, 32\)"),
-        ({"masks": torch.zeros(12, 2, 16, 16, dtype=torch.bool)}, ValueError, r"\(12, parts, 32, 32\)"),
-        ({"masks": torch.zeros(12, 3, 32, 32, dtype=torch.bool)}, ValueError, "one mask for each"),
-        ({"parts": ["spot"]}, ValueError, "one mask for each"),
+        ({"masks": torch.zeros(11, 2, 32, 32, dtype=torch.bool)}, ValueError, r"\(12, P, 32, 32\)"),
+        ({"masks": torch.zeros(12, 2, 16, 16, dtype=torch.bool)}, ValueError, r"\(12, P, 32, 32\)"),
+        ({"masks": torch.zeros(12, 3, 32, 32, dtype=torch.bool)}, ValueError, "masks of these parts"),
+        ({"parts": ["spot"]}, ValueError, "masks of these parts"),
         ({"quantile": 2.0}, ValueError, "between 0 and 1"),
-        ({"shuffles": 0}, ValueError, "need a shuffle"),
+        ({"shuffles": 0}, ValueError, "shuffles must be at least 1"),
         (
             {"masks": torch.zeros(12, 13, 32, 32, dtype=torch.bool), "parts": list("abcdefghijklm")},
             ValueError,
-            "1 to 12 parts",
+            "number of parts must be in 1–12",
         ),
     ],
 )

@@ -79,7 +79,7 @@ def test_difference_of_means_is_sure_of_nothing_where_only_the_spreads_differ():
 @pytest.mark.parametrize(
     ("values", "text"),
     [
-        (torch.zeros(3, 2), "one value for each member"),
+        (torch.zeros(3, 2), "one for each member"),
         (torch.tensor([1.0]), "at least 2"),
         (torch.tensor([1.0, torch.nan, torch.nan]), "at least 2"),
     ],

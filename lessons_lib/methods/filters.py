@@ -139,6 +139,7 @@ def effective_filters(
     Raises:
         ValueError: if the shapes do not fit each other.
     """
+    check_tensor("the first layer's filters", first, "C channels height width")
     check_tensor("the second layer's filters", second, f"O {len(first)} height width")
     step = pool if pool_stride is None else pool_stride
     window = second.new_full((len(first), 1, pool, pool), 1 / pool**2)

@@ -52,10 +52,10 @@ class SmallCNN(nn.Module):
         Raises:
             ValueError: if the pictures are not 32×32 in three channels.
         """
-        check_tensor("pictures for SmallCNN", images, "N 3 H W")
+        check_tensor("pictures of 32×32", images, "N 3 H W")
         features = images
         for name in BLOCKS:
             features = self.get_submodule(name)(features)
         # not sooner, so that the blocks' receptive fields can be measured on larger pictures
-        check_tensor("pictures for SmallCNN", images, "N 3 32 32")
+        check_tensor("pictures of 32×32", images, "N 3 32 32")
         return self.classifier(self.dropout(self.embedding(self.flatten(features))))

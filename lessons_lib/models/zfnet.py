@@ -126,11 +126,11 @@ class SmallZFNet(nn.Sequential):
 
 
 def _forward(network: nn.Sequential, images: Tensor, size: int) -> Tensor:
-    check_tensor("pictures for this network", images, "N 3 H W")
+    check_tensor(f"pictures of {size}×{size}", images, "N 3 H W")
     features = images
     for layer in network:
         # not sooner, so that receptive fields can be measured on larger pictures
         if isinstance(layer, nn.Flatten):
-            check_tensor("pictures for this network", images, f"N 3 {size} {size}")
+            check_tensor(f"pictures of {size}×{size}", images, f"N 3 {size} {size}")
         features = layer(features)
     return features
