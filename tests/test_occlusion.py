@@ -329,7 +329,7 @@ def rigged(monkeypatch, winner, many=100):
     monkeypatch.setattr(Race, "fastest", lambda self, allowed: winner if winner in allowed else "plain")
 
 
-@pytest.mark.parametrize(("way", "calls"), [("exact", 10), ("fast", 18)])
+@pytest.mark.parametrize(("way", "calls"), [("exact", 10), ("fast", 22)])
 def test_an_interrupted_map_holds_what_was_computed(small, monkeypatch, way, calls, capsys):
     image, options = picture(32, 32).float(), {"patch": 8, "stride": 2, "layer": "block2", "progress": False}
     model = copy.deepcopy(small).float()
@@ -532,9 +532,9 @@ def test_a_plan_and_its_maps_are_freed_at_once(small):
         ({"image": torch.zeros(1, 3, 32, 32).double()}, ValueError, r"\(C, H, W\)"),
         ({"image": torch.full((3, 32, 32), torch.nan).double()}, ValueError, "NaN"),
         ({"image": torch.full((3, 32, 32), -torch.inf).double()}, ValueError, "infinity"),
-        ({"baseline": torch.nan}, ValueError, "baseline holds NaN"),
-        ({"baseline": torch.tensor([0, torch.inf, 0])}, ValueError, "baseline holds NaN or infinity"),
-        ({"baseline": [0.0, 0.0, 0.0]}, ValueError, "numbers and tensors"),
+        ({"baseline": torch.nan}, ValueError, "or in the baseline"),
+        ({"baseline": torch.tensor([0, torch.inf, 0])}, ValueError, "or in the baseline"),
+        ({"baseline": [0.0, 0.0, 0.0]}, TypeError, "float"),
         ({"targets": 10}, ValueError, "0–9"),
         ({"targets": -1}, ValueError, "0–9"),
         ({"targets": ()}, ValueError, "need one class"),
@@ -542,9 +542,9 @@ def test_a_plan_and_its_maps_are_freed_at_once(small):
         ({"patch": 33}, ValueError, "1–32"),
         ({"patch": 0}, ValueError, "1–32"),
         ({"stride": 0}, ValueError, "stride"),
-        ({"placement": "beside"}, ValueError, "centred, inside"),
-        ({"mode": "slow"}, ValueError, "no mode 'slow'; there are exact, fast$"),
-        ({"baseline": "pink"}, ValueError, "zero, black, grey, mean, blur"),
+        ({"placement": "beside"}, ValueError, "'centred', 'inside'"),
+        ({"mode": "slow"}, ValueError, "no mode 'slow': choose from 'exact', 'fast'$"),
+        ({"baseline": "pink"}, ValueError, "'zero', 'black', 'grey', 'mean', 'blur'"),
         ({"baseline": torch.zeros(4)}, ValueError, r"\(3,\) or \(3, 32, 32\)"),
         ({"layer": "block9"}, ValueError, "block1"),
         ({"layer": "classifier"}, ValueError, "not feature maps"),
@@ -561,7 +561,7 @@ def test_bad_input(small, changed, error, message):
 def test_drop_of_a_class_that_was_not_swept(small):
     result = occlude(small, picture(32, 32), (4, 2), patch=16, stride=16, progress=False)
     assert torch.equal(result.drop(), result.drop(4))
-    with pytest.raises(ValueError, match=r"\(4, 2\)"):
+    with pytest.raises(ValueError, match="choose from 4, 2"):
         result.drop(3)
 
 

@@ -47,7 +47,10 @@ def _reset(name: str, part: nn.Module) -> None:
     kind, own = type(part).__name__, dict(part.named_parameters(recurse=False))
     if not hasattr(part, "reset_parameters"):
         raise ValueError(f"in layer {name!r}, {kind} has parameters but no reset_parameters()")
-    fresh = copy.deepcopy(part).cpu()
+    try:
+        fresh = copy.deepcopy(part).cpu()
+    except RuntimeError as error:
+        raise ValueError(f"in layer {name!r}, {kind} cannot be copied: {error}") from error
     with torch.no_grad():
         for parameter in fresh.parameters(recurse=False):
             parameter.fill_(torch.nan)
