@@ -7,5 +7,6 @@ pictures, on the command line), ``export`` (a network for other programs), ``rec
 long), ``runner`` and ``comparison`` (the stored notebooks).
 
 Imports run one way: runner → finetune → widgets → plots → methods → incremental → recipes → export → training →
-networks → models → data → drawing → statistics, records, exercises, course, comparison.
+networks → models → data → drawing → statistics, records, exercises, course, comparison,
+checks.
 """

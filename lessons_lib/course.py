@@ -10,13 +10,15 @@ import random
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, cast
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from platformdirs import user_cache_path
 from threadpoolctl import threadpool_limits
+
+from lessons_lib.checks import check_choice
 
 Profile = Literal["quick", "full"]
 
@@ -59,8 +61,7 @@ def resolve_profile(name: str | None = None) -> Profile:
         ValueError: for anything but "quick" and "full".
     """
     chosen = name or os.environ.get("LESSONS_PROFILE") or "quick"
-    if chosen not in get_args(Profile):
-        raise ValueError(f'unknown profile {chosen!r}: set PROFILE (or LESSONS_PROFILE) to "quick" or "full"')
+    check_choice("PROFILE or LESSONS_PROFILE", chosen, Profile)
     return cast(Profile, chosen)
 
 
@@ -128,23 +129,15 @@ def fast_bfloat16(device: torch.device) -> bool:
 def figure_style() -> None:
     """One look for every figure: legible in light and dark pages, colours that colour-blind readers can tell."""
     plt.rcdefaults()
-    plt.rcParams.update(
-        {
-            "figure.dpi": 96,
-            "figure.facecolor": "white",  # a transparent figure loses its black labels on a dark page
-            "figure.constrained_layout.use": True,
-            "savefig.dpi": 96,
-            "font.size": 10,
-            "axes.titlesize": 10,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.prop_cycle": plt.cycler(
-                color=["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000"]
-            ),
-            "image.interpolation": "nearest",
-            "legend.frameon": False,
-        }
-    )
+    plt.rc("figure", dpi=96, facecolor="white")  # a transparent figure loses its black labels on a dark page
+    plt.rc("figure.constrained_layout", use=True)
+    plt.rc("savefig", dpi=96)
+    plt.rc("font", size=10)
+    colours = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000"]
+    plt.rc("axes", titlesize=10, prop_cycle=plt.cycler(color=colours))
+    plt.rc("axes.spines", top=False, right=False)
+    plt.rc("image", interpolation="nearest")
+    plt.rc("legend", frameon=False)
 
 
 def _keep_freed_memory() -> None:

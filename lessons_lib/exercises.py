@@ -29,20 +29,17 @@ def check(answer: Answer | EllipsisType, expected: Answer, *, within: float = 1e
     if isinstance(answer, EllipsisType):
         print("No answer yet: put yours where the three dots are, and run this cell again.")
         return
-    wrong = _wrong(answer, expected, within)
-    print(f"Not yet: {wrong}." if wrong else "Right.")
-
-
-def _wrong(answer: Answer, expected: Answer, within: float) -> str:
-    """What is wrong with an answer; empty if nothing is."""
     try:
         found = torch.as_tensor(answer).double().cpu()
     except (TypeError, ValueError, RuntimeError):
-        return f"numbers are asked for, and your answer is a {type(answer).__name__}"
-    return _wrong_numbers(found, torch.as_tensor(expected).double().cpu(), within)
+        print(f"Not yet: numbers are asked for, and your answer is a {type(answer).__name__}.")
+        return
+    wrong = _wrong(found, torch.as_tensor(expected).double().cpu(), within)
+    print(f"Not yet: {wrong}." if wrong else "Right.")
 
 
-def _wrong_numbers(found: Tensor, right: Tensor, within: float) -> str:
+def _wrong(found: Tensor, right: Tensor, within: float) -> str:
+    """What is wrong with the numbers of an answer; empty if nothing is."""
     if found.shape != right.shape:
         turned = found.ndim == right.ndim and found.shape[::-1] == right.shape
         return (
@@ -51,7 +48,8 @@ def _wrong_numbers(found: Tensor, right: Tensor, within: float) -> str:
         )
     if found.isnan().any():
         return "your answer holds NaN"
-    if _near(found, right, within):
+    off = (found - right).abs()
+    if (off <= within).all():
         return ""
     known = {
         -1.0: "has the wrong sign",
@@ -59,13 +57,8 @@ def _wrong_numbers(found: Tensor, right: Tensor, within: float) -> str:
         2.0: "is twice what it should be",
     }
     for factor, words in known.items():
-        if _near(found, factor * right, within):
+        if ((found - factor * right).abs() <= within).all():
             return f"your answer {words}"
-    off = (found - right).abs()
     if not off.ndim:
         return f"your answer is too {'large' if found > right else 'small'}"
     return f"{int((off > within).sum())} of {off.numel()} numbers are off, by {float(off.max()):.2g} at most"
-
-
-def _near(one: Tensor, other: Tensor, within: float) -> bool:
-    return bool(((one - other).abs() <= within).all())

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from scipy import stats
 from torch import Tensor
+
+from lessons_lib.checks import check_range, check_tensor
 
 _RESAMPLES = 4999
 
@@ -47,17 +49,7 @@ def bootstrap_interval(values: Tensor, *, confidence: float = 0.95, seed: int = 
     >>> print(bootstrap_interval(torch.arange(100.0)))
     49.50 [43.91, 55.06]
     """
-    group = _group(values)
-    _check_confidence(confidence)
-    found = stats.bootstrap(
-        (group,),
-        np.mean,
-        n_resamples=_RESAMPLES,
-        confidence_level=confidence,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
-    return Interval(float(group.mean()), float(found.low), float(found.high))
+    return _bootstrap((values,), np.mean, confidence, seed)
 
 
 def difference_of_means(
@@ -80,21 +72,11 @@ def difference_of_means(
     >>> print(difference_of_means(torch.tensor([3.0, 4.0, 5.0]), torch.tensor([0.0, 1.0, 2.0])))
     3.00 [1.67, 4.33]
     """
-    groups = (_group(first), _group(second))
-    _check_confidence(confidence)
 
     def difference(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
         return a.mean(axis=axis) - b.mean(axis=axis)
 
-    found = stats.bootstrap(
-        groups,
-        difference,
-        n_resamples=_RESAMPLES,
-        confidence_level=confidence,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
-    return Interval(float(groups[0].mean() - groups[1].mean()), float(found.low), float(found.high))
+    return _bootstrap((first, second), difference, confidence, seed)
 
 
 def t_interval(values: Sequence[float], *, confidence: float = 0.95) -> Interval:
@@ -110,10 +92,10 @@ def t_interval(values: Sequence[float], *, confidence: float = 0.95) -> Interval
     >>> print(t_interval([0.81, 0.84, 0.83]))
     0.83 [0.79, 0.86]
     """
-    if len(values) < 2 or any(math.isnan(value) for value in values):
-        raise ValueError(f"an interval needs at least two values and no NaN, not {tuple(values)}")
-    _check_confidence(confidence)
     row = torch.tensor(values, dtype=torch.float64)
+    check_tensor("values", row, "N", finite=True)
+    check_range("the number of values", len(values), 2)
+    check_range("confidence", confidence, 0, 1)
     half = stats.t.ppf((1 + confidence) / 2, len(values) - 1) * (row.std() / len(values) ** 0.5).item()
     return Interval(row.mean().item(), row.mean().item() - half, row.mean().item() + half)
 
@@ -134,13 +116,24 @@ def share_interval(right: float, of: int, *, confidence: float = 0.95) -> Interv
     >>> print(share_interval(146, 153))
     0.95 [0.91, 0.98]
     """
-    if of < 1 or not 0 <= right <= of:
-        raise ValueError(f"need 0 to {of} of at least 1, not {right}")
-    _check_confidence(confidence)
+    check_range("the count", of, 1)
+    check_range("a part of it", right, 0, of)
+    check_range("confidence", confidence, 0, 1)
     z, share = stats.norm.ppf((1 + confidence) / 2), right / of
     middle = (share + z**2 / (2 * of)) / (1 + z**2 / of)
     half = z / (1 + z**2 / of) * math.sqrt(share * (1 - share) / of + z**2 / (4 * of**2))
     return Interval(share, middle - half, middle + half)
+
+
+def correlation(a: Tensor, b: Tensor) -> Tensor:
+    """Pearson's correlation of each row of ``a`` with its row of ``b``, −1 to 1; NaN where one of them is flat.
+
+    >>> correlation(torch.tensor([[0.0, 1.0, 2.0]]), torch.tensor([[3.0, 2.0, 1.0]])).round(decimals=4)
+    tensor([-1.])
+    """
+    a, b = (rows - rows.mean(-1, keepdim=True) for rows in (a, b))
+    norms = a.norm(dim=-1) * b.norm(dim=-1)
+    return torch.where(norms > 1e-12, (a * b).sum(-1) / norms, torch.nan)
 
 
 @dataclass(frozen=True)
@@ -184,12 +177,9 @@ def mantel_test(a: Tensor, b: Tensor, *, permutations: int = 9999, seed: int = 0
     >>> print(mantel_test(distances, distances.square()))
     rank correlation 1.00 over 15 pairs, p = 0.0039
     """
-    if a.ndim != 2 or a.shape[0] != a.shape[1] or a.shape != b.shape or len(a) < 4:
-        raise ValueError(
-            f"need two tables of classes by classes, at least 4, not {tuple(a.shape)} and {tuple(b.shape)}"
-        )
-    if torch.isnan(a).any() or torch.isnan(b).any():
-        raise ValueError("the tables hold NaN")
+    check_range("the number of classes", len(a), 4)
+    for table in (a, b):
+        check_tensor("a table of classes by classes", table, f"{len(a)} {len(a)}", finite=True)
     row, column = np.triu_indices(len(a), 1)
     first, second = (_ranks((table + table.T).double().numpy()[row, column]) for table in (a, b))
     if not first.any() or not second.any():
@@ -211,16 +201,23 @@ def _ranks(values: np.ndarray) -> np.ndarray:
     return ranks / max(float(np.linalg.norm(ranks)), 1e-12)
 
 
-def _group(values: Tensor) -> np.ndarray:
-    if values.ndim != 1:
-        raise ValueError(f"need one value for each member, shape (N,), not {tuple(values.shape)}")
-    group = values.detach().cpu().double()
-    group = group[~group.isnan()]
-    if len(group) < 2:
-        raise ValueError(f"need at least two values that are not NaN, not {len(group)}")
-    return group.numpy()
-
-
-def _check_confidence(confidence: float) -> None:
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must be above 0 and below 1, such as 0.95, not {confidence}")
+def _bootstrap(
+    samples: Sequence[Tensor], statistic: Callable[..., np.ndarray], confidence: float, seed: int
+) -> Interval:
+    """A statistic of the values that are not NaN, with its interval."""
+    check_range("confidence", confidence, 0, 1)
+    groups = []
+    for values in samples:
+        check_tensor("values, one for each member,", values, "N")
+        group = values.detach().cpu().double()
+        groups.append(group[~group.isnan()].numpy())
+        check_range("the number of values that are not NaN", len(groups[-1]), 2)
+    found = stats.bootstrap(
+        groups,
+        statistic,
+        n_resamples=_RESAMPLES,
+        confidence_level=confidence,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return Interval(float(statistic(*groups, axis=0)), float(found.low), float(found.high))

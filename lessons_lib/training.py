@@ -6,7 +6,7 @@ import contextlib
 import math
 import pickle
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from lessons_lib.checks import check_range
 from lessons_lib.course import fast_bfloat16
 from lessons_lib.data.pictures import Pictures, to_input
 from lessons_lib.models.unfolded import unfolded
@@ -69,22 +70,11 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot train."""
-        if self.epochs < 1 or self.batch_size < 2:
-            raise ValueError(
-                "epochs must be at least 1 and batch_size at least 2 (batch norm needs two pictures)"
-            )
-        if self.learning_rate <= 0:
-            raise ValueError(f"learning_rate must be above 0, not {self.learning_rate}")
-        if self.filter_rms is not None and self.filter_rms <= 0:
-            raise ValueError(f"filter_rms must be above 0, not {self.filter_rms}")
-        if self.cutout < 0 or not 0 <= self.label_smoothing < 1:
-            raise ValueError(
-                f"cutout must be at least 0 and label_smoothing in 0–1, not {self.cutout} and {self.label_smoothing}"
-            )
-        if not 0 <= self.cutmix <= 1:
-            raise ValueError(f"cutmix must be in 0–1, not {self.cutmix}")
-        if any(not 0 <= epoch <= self.epochs for epoch in self.snapshots):
-            raise ValueError(f"snapshots must be epochs in 0–{self.epochs}, not {self.snapshots}")
+        check_range("epochs", self.epochs, 1)
+        check_range("batch_size", self.batch_size, 2)  # batch norm needs two pictures
+        check_range("cutmix", self.cutmix, 0, 1)
+        for epoch in self.snapshots:
+            check_range("an epoch of snapshots", epoch, 0, self.epochs)
 
 
 @dataclass(frozen=True)
@@ -117,10 +107,10 @@ class Run:
         Raises:
             ValueError: if no epoch was completed or there were no test pictures.
         """
-        if not self.history:
-            raise ValueError("no epoch was completed, so there is no accuracy yet")
-        if math.isnan(self.history[-1].test_accuracy):
-            raise ValueError("there were no test pictures, so no accuracy was measured")
+        if not self.history or math.isnan(self.history[-1].test_accuracy):
+            raise ValueError(
+                "no epoch was completed, or there were no test pictures: no accuracy was measured"
+            )
         return self.history[-1].test_accuracy
 
     @property
@@ -136,7 +126,6 @@ def fit(
     settings: Settings,
     *,
     transform: Callable[[Tensor], Tensor] = to_input,
-    groups: Sequence[Mapping[str, Any]] | None = None,
     checkpoint: Path | None = None,
     progress: bool = True,
 ) -> Run:
@@ -156,24 +145,17 @@ def fit(
             testing would take longer than training.
         settings: see :class:`Settings`.
         transform: turns uint8 pictures (N, 3, H, W) into the model's input.
-        groups: parameters with a peak learning rate of their own, as PyTorch's optimisers take them: dictionaries of
-            "params" and "lr". By default all parameters learn at ``settings.learning_rate``.
         checkpoint: a file to save to and resume from.
         progress: whether to show a progress bar.
 
     Raises:
         TypeError: for a network that gives something else than a tensor.
         ValueError: if the network gives something else than logits, a set is empty, the training set is smaller than
-            a batch, or ``checkpoint`` is damaged or belongs to other pictures, settings, parameter groups or another
-            network.
+            a batch, or ``checkpoint`` is damaged or belongs to other pictures, settings, parameters that learn or
+            another network.
         FloatingPointError: if the loss becomes NaN or infinite; the weights of that step are not applied.
     """
-    if len(train) < settings.batch_size:
-        raise ValueError(
-            f"{len(train)} training pictures: need at least {settings.batch_size}, which is the batch size"
-        )
-    if test is not None and not len(test):
-        raise ValueError("0 test pictures: need at least one, or None to test nothing")
+    check_range("the number of training pictures", len(train), settings.batch_size)
     device = device_of(model)
     with seeded(settings.seed), evaluating(model):
         layout = memory_format(model, transform(train.images[:2].to(device)))
@@ -181,25 +163,25 @@ def fit(
     labels = train.labels.to(device)
     steps = len(train) // settings.batch_size
     optimizer = torch.optim.AdamW(
-        [dict(group) for group in groups] if groups is not None else model.parameters(),
+        model.parameters(),
         settings.learning_rate,
         weight_decay=settings.weight_decay,
         fused=True,
     )
-    identity = _identity(settings, train, test, model, optimizer) if checkpoint is not None else {}
+    identity = {} if checkpoint is None else _identity(settings, train, test, model)
     total = max(3, settings.epochs * steps)
     # the schedule divides by the lengths of its rise and of its fall, which must not be 0 in the shortest runs
-    peaks = [group["lr"] for group in optimizer.param_groups]
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, peaks, total, pct_start=max(settings.warmup, 2 / total)
+        optimizer, settings.learning_rate, total, pct_start=max(settings.warmup, 2 / total)
     )
+    parts = {"model": model, "optimizer": optimizer, "schedule": schedule}
 
     def to_inputs(pictures: Tensor) -> Tensor:
         return transform(pictures).contiguous(memory_format=layout)
 
     run = Run()
     if checkpoint is not None and checkpoint.exists():
-        _resume(checkpoint, run, identity, model, optimizer, schedule)
+        _resume(checkpoint, run, identity, parts)
     elif 0 in settings.snapshots:
         run.snapshots[0] = _copy(model)
 
@@ -212,24 +194,17 @@ def fit(
         try:
             for number in range(len(run.history) + 1, settings.epochs + 1):
                 began = time.perf_counter()
-                torch.manual_seed(_epoch_seed(settings.seed, number))
-                train_loss, train_accuracy = _train_epoch(
+                # a large prime keeps the epochs of different seeds apart
+                torch.manual_seed(settings.seed * 1_000_003 + number)
+                loss, right = _train_epoch(
                     model, images, labels, len(train.classes), settings, to_inputs, optimizer, schedule, bar
                 )
                 tested = math.nan if test is None else accuracy(model, test, transform=transform)
-                run.history.append(
-                    Epoch(
-                        epoch=number,
-                        seconds=time.perf_counter() - began,
-                        train_loss=train_loss,
-                        train_accuracy=train_accuracy,
-                        test_accuracy=tested,
-                    )
-                )
+                run.history.append(Epoch(number, time.perf_counter() - began, loss, right, tested))
                 if number in settings.snapshots:
                     run.snapshots[number] = _copy(model)
                 if checkpoint is not None:
-                    _save(checkpoint, run, identity, model, optimizer, schedule)
+                    _save(checkpoint, run, identity, parts)
                 if test is not None:
                     bar.set_postfix_str(f"epoch {number}: test accuracy {tested:.3f}")
         except KeyboardInterrupt:
@@ -257,17 +232,15 @@ def _train_epoch(
     device = labels.device
     steps = len(labels) // settings.batch_size
     loss_sum, right = torch.zeros((), device=device), torch.zeros((), device=device)
-    mix = _cutmix(classes) if settings.cutmix else None
     mixed = settings.mixed_precision and fast_bfloat16(device)
     model.train()
-    for index in (
-        torch.randperm(len(labels))[: steps * settings.batch_size].to(device).split(settings.batch_size)
-    ):
+    order = torch.randperm(len(labels))[: steps * settings.batch_size].to(device)
+    for index in order.split(settings.batch_size):
         pictures = augment(images, index, settings.flip, settings.translate, settings.cutout)
         target = labels[index]
         # nothing is drawn where nothing is pasted, so that runs without it stay as they were
-        if mix is not None and torch.rand(()) < settings.cutmix:
-            pictures, target = mix(pictures, target)
+        if settings.cutmix and torch.rand(()) < settings.cutmix:
+            pictures, target = _cutmix(pictures, target, classes)
         inputs = transform(pictures)
         with torch.autocast(device.type, torch.bfloat16, enabled=mixed):
             logits = model(inputs).float()
@@ -289,12 +262,12 @@ def _train_epoch(
     return loss_sum.item() / steps, right.item() / (steps * settings.batch_size)
 
 
-def _cutmix(classes: int) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """Pastes a rectangle of another picture of the batch into each; labels become shares (B, classes)."""
+def _cutmix(pictures: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+    """Paste a rectangle of another picture of the batch into each; labels become shares (B, classes)."""
     # imported here, since torchvision takes seconds and most trainings do not need it
     from torchvision.transforms.v2 import CutMix  # noqa: PLC0415
 
-    return CutMix(num_classes=classes)  # type: ignore[no-any-return, unused-ignore]
+    return CutMix(num_classes=classes)(pictures, labels)  # type: ignore[no-any-return, unused-ignore]
 
 
 @torch.no_grad()
@@ -342,34 +315,17 @@ def _interval(count: int, length: int, side: int) -> Tensor:
     return (pixels >= start) & (pixels < start + side)
 
 
-def _epoch_seed(seed: int, epoch: int) -> int:
-    # a large prime keeps the epochs of different seeds apart
-    return seed * 1_000_003 + epoch
-
-
 def _copy(model: nn.Module) -> State:
     return {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
 
 
-def _identity(
-    settings: Settings,
-    train: Pictures,
-    test: Pictures | None,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-) -> dict[str, Any]:
-    """What must be the same for a run to go on; called before the schedule changes the learning rates."""
-    names = {id(parameter): name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    groups = [
-        {key: group[key] for key in ("lr", "weight_decay", "betas", "eps")}
-        | {"params": [names[id(parameter)] for parameter in group["params"] if id(parameter) in names]}
-        for group in optimizer.param_groups
-    ]
+def _identity(settings: Settings, train: Pictures, test: Pictures | None, model: nn.Module) -> dict[str, Any]:
+    """What must be the same for a run to go on."""
     return asdict(settings) | {
         "training pictures": train.fingerprint(),
         "test pictures": None if test is None else test.fingerprint(),
         "network": {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()},
-        "parameter groups": groups,
+        "parameters that learn": [name for name, p in model.named_parameters() if p.requires_grad],
     }
 
 
@@ -388,44 +344,26 @@ def load_checkpoint(path: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
     except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise ValueError(f"{path} is damaged, delete it to begin again ({error})") from error
     kept = saved.get("identity", {})
-    if unsaid := [name for name in identity if name not in kept]:
-        raise ValueError(
-            f"{path} was saved by an earlier version, which did not note its {', '.join(unsaid)}, so it may be of "
-            "another run: delete it to begin again"
-        )
-    if other := [name for name, value in identity.items() if kept[name] != value]:
+    if other := [name for name, value in identity.items() if name not in kept or kept[name] != value]:
         raise ValueError(
             f"{path} is of a run with other {', '.join(other)}: delete it to begin again, or keep this run elsewhere"
         )
     return dict(saved)
 
 
-def _save(
-    path: Path, run: Run, identity: Mapping[str, Any], model: nn.Module, optimizer: Any, schedule: Any
-) -> None:
+def _save(path: Path, run: Run, identity: Mapping[str, Any], parts: Mapping[str, Any]) -> None:
     """Write everything a resumed run needs; an interrupted write leaves the previous file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
-    torch.save(
-        {
-            "identity": dict(identity),
-            "history": [asdict(epoch) for epoch in run.history],
-            "snapshots": run.snapshots,
-            "model": model.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "schedule": schedule.state_dict(),
-        },
-        part,
-    )
+    saved: dict[str, Any] = {name: learning.state_dict() for name, learning in parts.items()}
+    saved |= {"history": [asdict(epoch) for epoch in run.history], "snapshots": run.snapshots}
+    torch.save(saved | {"identity": dict(identity)}, part)
     part.replace(path)
 
 
-def _resume(
-    path: Path, run: Run, identity: Mapping[str, Any], model: nn.Module, optimizer: Any, schedule: Any
-) -> None:
+def _resume(path: Path, run: Run, identity: Mapping[str, Any], parts: Mapping[str, Any]) -> None:
     saved = load_checkpoint(path, identity)
-    model.load_state_dict(saved["model"])
-    optimizer.load_state_dict(saved["optimizer"])
-    schedule.load_state_dict(saved["schedule"])
+    for name, learning in parts.items():
+        learning.load_state_dict(saved[name])
     run.history.extend(Epoch(**row) for row in saved["history"])
     run.snapshots.update(saved["snapshots"])

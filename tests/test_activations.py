@@ -117,5 +117,5 @@ def test_spread_needs_positions_and_a_relu():
 
 
 def test_likeness_needs_as_many_pictures():
-    with pytest.raises(ValueError, match="need 2 pictures"):
+    with pytest.raises(ValueError, match=r"\(2, 3, H, W\)"):
         likeness(torch.ones(2, 1, 4, 4), torch.zeros(3, 3, 8, 8))

@@ -35,7 +35,7 @@ def test_any_size_will_do(network):
     for size in (16, 63, 128):
         assert network(torch.randn(1, 3, size, size)).shape == (1, 7)
     for bad in (torch.randn(3, 64, 64), torch.randn(1, 1, 64, 64), torch.randn(1, 3, 64, 15)):
-        with pytest.raises(ValueError, match="16 pixels"):
+        with pytest.raises(ValueError, match="pictures for ChainCNN"):
             network(bad)
 
 

@@ -42,9 +42,9 @@ def test_round_trip(shelf):
 
 
 def test_unknown_names_and_epochs(shelf):
-    with pytest.raises(ValueError, match="there are: tiny"):
+    with pytest.raises(ValueError, match="choose from 'tiny'"):
         checkpoints.epochs("huge")
-    with pytest.raises(ValueError, match=r"after epochs \(0, 3\), not after 2"):
+    with pytest.raises(ValueError, match="choose from 0, 3"):
         checkpoints.restore(network(), "tiny", 2)
 
 
@@ -60,7 +60,7 @@ def test_damaged_and_unfitting_files(shelf):
 def test_weights_too_large_for_float16_are_not_saved(shelf):
     weights = network().state_dict()
     weights["0.weight"].fill_(1e6)
-    with pytest.raises(ValueError, match=r"0\.weight is not finite"):
+    with pytest.raises(ValueError, match=r"0\.weight.* not finite"):
         checkpoints.save("broken", 0, weights, 0.5)
     assert not (shelf / "broken").exists()
 

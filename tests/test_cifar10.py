@@ -129,7 +129,7 @@ def test_an_empty_or_missing_class_folder_is_named(folders):
 
 
 def test_unknown_splits_are_refused():
-    with pytest.raises(ValueError, match='choose "train" or "test"'):
+    with pytest.raises(ValueError, match="choose from 'train', 'test'"):
         cifar10.load("val")
 
 

@@ -24,10 +24,10 @@ def test_the_argument_wins_then_the_environment_then_quick(monkeypatch):
 
 @pytest.mark.parametrize("name", ["Full", "fast", "0"])
 def test_unknown_profiles_name_the_valid_ones(name, monkeypatch):
-    with pytest.raises(ValueError, match='"quick" or "full"'):
+    with pytest.raises(ValueError, match="'quick', 'full'"):
         course.resolve_profile(name)
     monkeypatch.setenv("LESSONS_PROFILE", name)
-    with pytest.raises(ValueError, match='"quick" or "full"'):
+    with pytest.raises(ValueError, match="'quick', 'full'"):
         course.setup()
 
 

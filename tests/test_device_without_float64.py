@@ -86,7 +86,7 @@ MEASURES = {
     "aliased": lambda x: deconvnet.aliased(x, 2),
     "agreement": lambda x: deconvnet.agreement(x, x * x),
     "relevance_mass_accuracy": lambda x: evaluation.relevance_mass_accuracy(x[:, 0], MASKS.to(x.device)),
-    "pointing_game": lambda x: evaluation.pointing_game(x[:, 0], MASKS.to(x.device), tolerance=2),
+    "pointing_game": lambda x: evaluation.pointing_game(x[:, 0], MASKS.to(x.device)),
     "rank_correlation": lambda x: evaluation.rank_correlation(x[:, 0], x[:, 1]),
     "part_masses": lambda x: evaluation.part_masses(x[:, 0], TWINS),
     "ranking": lambda x: evaluation.ranking(x[:, 0]),

@@ -106,10 +106,10 @@ def test_tsne_takes_more_dimensions_than_points(rows):
         (torch.zeros(3, 4, 4), {}, ValueError, "shape"),
         (torch.zeros(40, 4, dtype=torch.uint8), {}, TypeError, "floating point"),
         (torch.full((40, 4), torch.nan), {}, ValueError, "NaN"),
-        (noise(40, 4), {"perplexity": 30}, ValueError, "1–13 for 40 points"),
-        (noise(3, 4), {"perplexity": 1}, ValueError, "at least 4 points"),
+        (noise(40, 4), {"perplexity": 30}, ValueError, "1–13"),
+        (noise(3, 4), {"perplexity": 1}, ValueError, "at least 4"),
         (noise(40, 4), {"perplexity": 0.5}, ValueError, "perplexity"),
-        (noise(40, 4), {"perplexity": 5, "start": "spectral"}, ValueError, "pca, random"),
+        (noise(40, 4), {"perplexity": 5, "start": "spectral"}, ValueError, "'pca', 'random'"),
         (noise(40, 4), {"perplexity": 5, "iterations": 1}, ValueError, "iterations"),
         (torch.ones(40, 4), {"perplexity": 5}, ValueError, "the same"),
     ],
@@ -155,8 +155,8 @@ def test_a_point_is_never_its_own_neighbour_even_among_copies():
 @pytest.mark.parametrize(
     ("points", "error", "text"),
     [
-        (torch.rand(1, 3), ValueError, "at least two"),
-        (torch.rand(20, 3, 2), ValueError, "flatten pictures"),
+        (torch.rand(1, 3), ValueError, "at least 2"),
+        (torch.rand(20, 3, 2), ValueError, "shape"),
         (torch.zeros(20, 3, dtype=torch.uint8), TypeError, "floating point"),
         (torch.full((20, 3), torch.nan), ValueError, "NaN"),
     ],
@@ -170,12 +170,6 @@ def test_neighbours_need_points(function, points, error, text):
 def test_nearest_needs_fewer_neighbours_than_points(k):
     with pytest.raises(ValueError, match="1–5"):
         nearest(torch.rand(6, 3), k)
-
-
-@pytest.mark.parametrize("queries", [[], [-1], [6]])
-def test_nearest_refuses_bad_queries(queries):
-    with pytest.raises(ValueError, match="0–5"):
-        nearest(torch.rand(6, 3), 2, queries)
 
 
 # ---------------------------------------------------------------- trustworthiness

@@ -197,16 +197,14 @@ def test_explain_enlarges_and_refuses_what_is_no_map():
         torch.full((3, 2, 2), torch.nan),
         torch.zeros(12, 12),
     ):
-        with pytest.raises(ValueError, match="finite maps"):
+        with pytest.raises(ValueError, match="an explainer's maps"):
             explain(lambda *_, bad=bad: bad, network(), PICTURES, TARGETS)
     for pictures, targets in ((PICTURES[0], TARGETS), (PICTURES, TARGETS[:2]), (PICTURES[:0], TARGETS[:0])):
-        with pytest.raises(ValueError, match=r"need pictures|for each of"):
+        with pytest.raises(ValueError, match=r"pictures must|for each of"):
             explain(gradient_map, network(), pictures, targets)
     for explainer in (gradient_map, deconvnet_map):
         with pytest.raises(ValueError, match="0–3"):
             explainer(network(), PICTURES, 4)
-        with pytest.raises(ValueError, match=r"float \(N"):
-            explainer(network(), PICTURES[0], 1)
 
 
 # ---------------------------------------------------------------- against the truth
@@ -250,22 +248,6 @@ def test_pointing_game_equals_its_closed_forms(values, expected):
     assert pointing_game(values[None], LEFT).item() == pytest.approx(expected)
 
 
-def test_pointing_game_forgives_near_misses():
-    points = torch.zeros(4, 8, 8)
-    for column in range(4):
-        points[column, 5, 4 + column] = 1
-    masks = LEFT.expand(4, 8, 8)
-    assert pointing_game(points, masks).tolist() == [0, 0, 0, 0]
-    assert pointing_game(points, masks, tolerance=2).tolist() == [1, 1, 0, 0]
-    corner = torch.zeros(1, 8, 8, dtype=torch.bool)
-    corner[0, 0, 0] = True
-    diagonal = torch.zeros(1, 8, 8)
-    diagonal[0, 1, 1] = 1
-    assert pointing_game(diagonal, corner, tolerance=1.4).item() == 0
-    assert pointing_game(diagonal, corner, tolerance=1.5).item() == 1
-    assert pointing_game(diagonal, torch.zeros_like(corner), tolerance=99).item() == 0
-
-
 @settings(deadline=None)
 @given(st.integers(0, 10**6))
 def test_pointing_game_equals_the_definition(seed):
@@ -280,16 +262,14 @@ def test_bad_maps_and_masks_are_refused():
     for metric in (relevance_mass_accuracy, pointing_game):
         with pytest.raises(TypeError, match="bool"):
             metric(torch.ones(1, 8, 8), LEFT.float())
-        with pytest.raises(ValueError, match="as many masks"):
+        with pytest.raises(ValueError, match="must have shape"):
             metric(torch.ones(2, 8, 8), LEFT)
-        with pytest.raises(ValueError, match="as many masks"):
+        with pytest.raises(ValueError, match="must have shape"):
             metric(torch.ones(8, 8), LEFT)
-    with pytest.raises(ValueError, match="upsample"):
+    with pytest.raises(ValueError, match="maps of the masks' size"):
         pointing_game(torch.ones(1, 4, 4), LEFT)
     with pytest.raises(ValueError, match="NaN"):
         pointing_game(torch.full((1, 8, 8), torch.nan), LEFT)
-    with pytest.raises(ValueError, match="negative"):
-        pointing_game(torch.ones(1, 8, 8), LEFT, tolerance=-1)
 
 
 def test_grids_hold_four_classes_and_know_where_each_is():
@@ -317,9 +297,9 @@ def test_grids_hold_four_classes_and_know_where_each_is():
     assert relevance_mass_accuracy(flat, found.masks).numpy() == pytest.approx(0.25)
     assert pointing_game(flat, found.masks).numpy() == pytest.approx(0.25)
     for arguments in ((pictures, labels % 3, 2), (pictures, labels, 0)):
-        with pytest.raises(ValueError, match="four classes"):
+        with pytest.raises(ValueError, match=r"number of classes|count"):
             grids(*arguments)
-    with pytest.raises(ValueError, match=r"need pictures|for each of"):
+    with pytest.raises(ValueError, match=r"pictures must|for each of"):
         grids(pictures, labels[:3], 2)
 
 
@@ -336,7 +316,7 @@ def test_ranking_counts_greater_values_and_draws_lots_for_ties():
     lots = torch.stack([ranking(torch.zeros(1, 2, 2), seed=seed)[0, 0, 0] for seed in range(200)])
     assert lots.bincount(minlength=4).min() > 25
     for bad in (maps[0], torch.full((1, 2, 2), torch.nan), maps[:0]):
-        with pytest.raises(ValueError, match="without NaN"):
+        with pytest.raises(ValueError, match="maps must"):
             ranking(bad)
 
 
@@ -442,10 +422,10 @@ def test_area_is_exact_on_a_triangle():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"pictures": PICTURES[0]}, r"need pictures|for each of"),
-        ({"targets": TARGETS[:2]}, r"need pictures|for each of"),
+        ({"pictures": PICTURES[0]}, r"pictures must|for each of"),
+        ({"targets": TARGETS[:2]}, r"pictures must|for each of"),
         ({"targets": TARGETS + 3}, "0–3"),
-        ({"maps": torch.ones(3, 6, 6)}, "pictures' size"),
+        ({"maps": torch.ones(3, 6, 6)}, "maps of these pictures"),
         ({"maps": torch.full((3, 12, 12), torch.nan)}, "NaN"),
         ({"pictures": PICTURES * torch.nan}, "NaN"),
         ({"steps": 0}, "1–144"),
@@ -537,7 +517,7 @@ def test_similarities_have_their_closed_forms():
     assert rank_correlation(maps, maps**3).numpy() == pytest.approx(1), "a matter of order alone"
     assert rank_correlation(maps, -maps).numpy() == pytest.approx(-1)
     assert rank_correlation(maps, torch.ones_like(maps)).isnan().all()
-    with pytest.raises(ValueError, match="one shape"):
+    with pytest.raises(ValueError, match="maps must have shape"):
         rank_correlation(maps, maps[:2])
 
 

@@ -44,7 +44,7 @@ def test_complete_faces_show_their_parts_whole():
     assert drawn.masks[good][:, INDEX].any(dim=(2, 3)).all()
     edge = drawn.masks[good][:, INDEX]
     assert not (edge[..., 0, :].any() or edge[..., -1, :].any() or edge[..., 0].any() or edge[..., -1].any())
-    with pytest.raises(ValueError, match="head, left_eye"):
+    with pytest.raises(ValueError, match="'head', 'left_eye'"):
         complete(drawn, ("tail",))
 
 
@@ -69,8 +69,6 @@ def test_aligned_faces_have_their_eyes_at_the_same_places(faces):
     assert torch.equal(straight.labels, faces.labels)
     regions = straight.masks[:, [critters.PARTS.index(part) for part in ("head", "ears", "background")]]
     assert (regions.sum(1) == 1).all()
-    with pytest.raises(ValueError, match="between 0 and 1"):
-        aligned(faces, 100, gap=0)
 
 
 def test_marked_pictures_align_as_faces_with_masks_do(faces):
@@ -85,7 +83,7 @@ def test_marked_pictures_align_as_faces_with_masks_do(faces):
         assert (moved[2] - nose[:2] - nose[2:] / 2).abs().max() < 3
     with pytest.raises(ValueError, match="same point"):
         aligned_at(faces.images[0], torch.ones(3, 2), 80)
-    with pytest.raises(ValueError, match=r"points \(3, 2\)"):
+    with pytest.raises(ValueError, match=r"\(3, 2\)"):
         aligned_at(faces.images[0], torch.ones(2, 2), 80)
 
 
@@ -151,11 +149,9 @@ def test_every_place_is_equally_likely():
         (lambda: bounding_boxes(torch.ones(1, 4, 4)), TypeError, "bool"),
         (lambda: bounding_boxes(torch.ones(4, 4, dtype=torch.bool)), ValueError, r"\(N, H, W\)"),
         (lambda: bounding_boxes(torch.zeros(2, 4, 4, dtype=torch.bool)), ValueError, r"\[0, 1\]"),
-        (lambda: part_boxes(torch.ones(1, 4, 4, dtype=torch.bool)), ValueError, "parts"),
+        (lambda: part_boxes(torch.ones(1, 4, 4, dtype=torch.bool)), ValueError, "N, P, H, W"),
         (lambda: boxes_at(torch.zeros(1, 2), torch.tensor([[9, 1]]), (8, 8)), ValueError, "fit into"),
-        (lambda: boxes_at(torch.zeros(1, 3), torch.tensor([[1, 1]]), (8, 8)), ValueError, "points"),
         (lambda: face_boxes(torch.zeros(1, 2, 4), 0, 0, (8, 8)), ValueError, "left_eye"),
-        (lambda: random_boxes(torch.zeros(1, 4), torch.ones(1, 4, 4)), ValueError, "boxes"),
         (
             lambda: random_boxes(torch.tensor([[[0, 0, 4, 4]]]), torch.ones(1, 4, 4, dtype=torch.bool)),
             ValueError,

@@ -61,7 +61,7 @@ def test_a_backbone_that_nobody_uses_any_more_leaves_no_network_behind():
 
 
 def test_unknown_backbones_list_the_known():
-    with pytest.raises(ValueError, match="efficientnet_lite0, resnet18, resnet34"):
+    with pytest.raises(ValueError, match="'efficientnet_lite0', 'resnet18', 'resnet34'"):
         backbone("resnet20")
 
 
@@ -202,9 +202,9 @@ def test_bad_sets_are_refused(pictures):
     others = Pictures(pictures.images, pictures.labels, ("ants", "bees"), "")
     with pytest.raises(ValueError, match="same classes"):
         dataloaders(pictures, others)
-    with pytest.raises(ValueError, match="need at least 64"):
+    with pytest.raises(ValueError, match="learn from must be at least 64"):
         dataloaders(pictures, pictures)
-    with pytest.raises(ValueError, match="0 to measure on"):
+    with pytest.raises(ValueError, match="measure on must be at least 1"):
         dataloaders(pictures, pictures.subset(slice(0, 0)), batch_size=8)
 
 

@@ -94,9 +94,9 @@ def test_tokens_are_kept_whole_but_not_averaged_since_which_side_holds_the_chann
     [
         (lambda images: (images.float(), ["block1"]), TypeError, "uint8"),
         (lambda images: (images[0], ["block1"]), ValueError, r"\(N, 3, H, W\)"),
-        (lambda images: (images[:0], ["block1"]), ValueError, "at least one"),
-        (lambda images: (images, []), ValueError, "at least one layer"),
-        (lambda images: (images, ["block1"], 0), ValueError, "at least 1 region"),
+        (lambda images: (images[:0], ["block1"]), ValueError, "not be empty"),
+        (lambda images: (images, []), ValueError, "number of layers"),
+        (lambda images: (images, ["block1"], 0), ValueError, "pool must be at least 1"),
         (lambda images: (images, ["blok1"]), ValueError, "Did you mean 'block1'"),
     ],
 )

@@ -49,11 +49,11 @@ def test_weights_are_a_copy_and_leave_the_model_alone():
 def test_weight_layers_are_named_in_order():
     assert weight_layers(SmallCNN())[:2] == ("block1.conv", "block2.conv")
     assert weight_layers(SmallCNN())[-2:] == ("embedding.0", "classifier")
-    with pytest.raises(ValueError, match=r"BatchNorm2d and has no filters; these have: block1\.conv, "):
+    with pytest.raises(ValueError, match=r"no layer with filters .*block1\.conv"):
         weights(SmallCNN(), "block1.norm")
     with pytest.raises(ValueError, match="no layer 'conv1'"):
         weights(SmallCNN(), "conv1")
-    with pytest.raises(ValueError, match="have: none"):
+    with pytest.raises(ValueError, match="no layer with filters"):
         weights(nn.Sequential(nn.ReLU()), "0")
 
 
@@ -140,9 +140,9 @@ def test_filters_that_are_zero_have_no_smoothness_and_are_silent():
     [
         (torch.zeros(4, 3, 3), ValueError, "outputs, inputs, height, width"),
         (torch.zeros(0, 3, 3, 3), ValueError, "outputs, inputs"),
-        (torch.zeros(4, 3, 1, 1), ValueError, "at least 2×2"),
+        (torch.zeros(4, 3, 1, 1), ValueError, "at least 2"),
         (torch.full((1, 1, 3, 3), torch.nan), ValueError, "NaN"),
-        (torch.full((1, 1, 3, 3), torch.inf), ValueError, "infinite"),
+        (torch.full((1, 1, 3, 3), torch.inf), ValueError, "infinity"),
         (torch.zeros(1, 1, 3, 3, dtype=torch.uint8), TypeError, "floating point"),
     ],
 )
@@ -184,11 +184,8 @@ def test_effective_filters_pool_with_their_own_step_by_default():
 @pytest.mark.parametrize(
     ("first", "second", "options", "text"),
     [
-        (torch.zeros(4, 3, 3), torch.zeros(2, 4, 3, 3), {}, "need filters"),
-        (torch.zeros(4, 3, 3, 3), torch.zeros(2, 5, 3, 3), {}, "need filters"),
-        (torch.zeros(4, 3, 3, 3), torch.zeros(2, 4, 3, 3), {"stride": 0}, "at least 1"),
-        (torch.zeros(4, 3, 3, 3), torch.zeros(2, 4, 3, 3), {"pool": 0}, "at least 1"),
-        (torch.zeros(4, 3, 3, 3), torch.zeros(2, 4, 3, 3), {"pool": 2, "pool_stride": 0}, "at least 1"),
+        (torch.zeros(4, 3, 3), torch.zeros(2, 4, 3, 3), {}, "layer's filters"),
+        (torch.zeros(4, 3, 3, 3), torch.zeros(2, 5, 3, 3), {}, "layer's filters"),
     ],
 )
 def test_layers_that_do_not_fit_are_refused(first, second, options, text):

@@ -77,7 +77,7 @@ def test_a_damaged_photograph_is_named(small):
 
 
 def test_wrong_arguments_are_refused(small):
-    with pytest.raises(ValueError, match='choose "train" or "val"'):
+    with pytest.raises(ValueError, match="choose from 'train', 'val'"):
         hymenoptera.files("test")
     with pytest.raises(ValueError, match="at least 1"):
         hymenoptera.load("val", 0)

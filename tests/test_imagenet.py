@@ -127,7 +127,7 @@ def test_checking_the_weights_leaves_them_float32_to_the_bit(lite0):
 
 
 def test_unknown_names():
-    with pytest.raises(ValueError, match="efficientnet_lite0, resnet18"):
+    with pytest.raises(ValueError, match="'efficientnet_lite0', 'resnet18'"):
         imagenet.load("resnet19")
 
 

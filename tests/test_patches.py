@@ -2,6 +2,7 @@
 
 import gc
 import weakref
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -81,8 +82,8 @@ def test_top_activations_equal_a_brute_force_sort(layer, per_picture):
         transform=lambda batch: to_input(batch).double(),
         batch_size=4,
         per_picture=per_picture,
-        channels=range(0, 128 if layer == "block3" else 256, 16),
     )
+    top = replace(top, **{name: getattr(top, name)[::16] for name in ("values", "picture", "row", "column")})
     picked = maps.permute(1, 0, 2, 3)[
         torch.arange(len(top.values))[:, None], top.picture, top.row, top.column
     ]
@@ -182,11 +183,9 @@ def test_a_picture_appears_once_or_as_often_as_it_likes():
     once = top_activations(Levels(), images, "layer", 3, transform=torch.Tensor.float)
     assert once.picture[0].tolist() == [2, 1, 0]
     assert (once.row[0, 0], once.column[0, 0], once.values[0, 0]) == (1, 4, 9)
-    often = top_activations(
-        Levels(), images, "layer", 3, transform=torch.Tensor.float, per_picture=False, channels=[1, 0]
-    )
-    assert often.picture[1].tolist() == [2, 2, 1]
-    assert often.values[1].tolist() == [9, 8, 7]
+    often = top_activations(Levels(), images, "layer", 3, transform=torch.Tensor.float, per_picture=False)
+    assert often.picture[0].tolist() == [2, 2, 1]
+    assert often.values[0].tolist() == [9, 8, 7]
 
 
 def test_the_model_is_left_as_it_was():
@@ -196,7 +195,7 @@ def test_the_model_is_left_as_it_was():
     flags = [module.training for module in model.modules()]
     gradients = [parameter.grad.clone() for parameter in model.parameters()]
     top_activations(model, some_pictures(4), "block4", 2)
-    with pytest.raises(ValueError, match="takes pictures of shape"):
+    with pytest.raises(ValueError, match="pictures of 32×32"):
         top_activations(model, some_pictures(4, 16), "block4", 2)
     assert [module.training for module in model.modules()] == flags
     assert all(torch.equal(p.grad, g) for p, g in zip(model.parameters(), gradients, strict=True))
@@ -207,15 +206,13 @@ def test_the_model_is_left_as_it_was():
     ("change", "error", "text"),
     [
         ({"images": torch.zeros(4, 3, 32, 32)}, TypeError, "uint8"),
-        ({"images": some_pictures(4)[:0]}, ValueError, "at least one"),
+        ({"images": some_pictures(4)[:0]}, ValueError, "not be empty"),
         ({"images": some_pictures(4)[0]}, ValueError, r"\(N, 3, H, W\)"),
         ({"layer": "blok4"}, ValueError, "Did you mean 'block4'"),
         ({"layer": "classifier"}, ValueError, "feature maps"),
         ({"k": 0}, ValueError, "at least 1"),
         ({"k": 5}, ValueError, "only 4 pictures"),
         ({"k": 65, "per_picture": False}, ValueError, "only 64 positions"),
-        ({"channels": [256]}, ValueError, "0–255"),
-        ({"channels": []}, ValueError, "0–255"),
         ({"transform": lambda x: to_input(x) * torch.nan}, ValueError, "NaN"),
     ],
 )
@@ -288,11 +285,11 @@ def test_crops_refuse_bad_input(layers):
     assert crops(images, top, 3, field).shape == (2, 3, 8, 8)
     with pytest.raises(ValueError, match="0–63"):
         crops(images, top, 64, field)
-    with pytest.raises(ValueError, match="too few"):
+    with pytest.raises(ValueError, match="number of pictures"):
         crops(images[:1], top, 0, field) if int(top.picture[0].max()) else crops(images[:0], top, 0, field)
-    with pytest.raises(ValueError, match="pictures of 32×32, not 16×16"):
+    with pytest.raises(ValueError, match=r"\(3, 32, 32\)"):
         crop(some_pictures(1, 16)[0], field, 0, 0)
-    with pytest.raises(ValueError, match="16×16 positions"):
+    with pytest.raises(ValueError, match="row must be in 0–15"):
         crop(images[0], field, 16, 0)
     with pytest.raises(TypeError, match="uint8"):
         crop(images[0].float(), field, 0, 0)
@@ -318,7 +315,7 @@ def test_enlarging_is_plain_resizing_where_padding_is_symmetric(layers):
     maps = torch.randn(2, 5, 8, 8)
     plain = F.interpolate(maps, size=(32, 32), mode="bilinear", align_corners=False)
     torch.testing.assert_close(upsample_by_field(maps, layers["block3"]), plain)
-    with pytest.raises(ValueError, match="8×8 positions"):
+    with pytest.raises(ValueError, match=r"\(N, C, 8, 8\)"):
         upsample_by_field(torch.randn(2, 5, 4, 4), layers["block3"])
 
 
@@ -450,16 +447,16 @@ def test_a_channel_gets_the_part_it_covers_best_of_those_it_beats_chance_on():
     ("change", "error", "text"),
     [
         ({"masks": torch.zeros(12, 2, 32, 32)}, TypeError, "bool"),
-        ({"masks": torch.zeros(11, 2, 32, 32, dtype=torch.bool)}, ValueError, r"\(12, parts, 32, 32\)"),
-        ({"masks": torch.zeros(12, 2, 16, 16, dtype=torch.bool)}, ValueError, r"\(12, parts, 32, 32\)"),
-        ({"masks": torch.zeros(12, 3, 32, 32, dtype=torch.bool)}, ValueError, "one mask for each"),
-        ({"parts": ["spot"]}, ValueError, "one mask for each"),
+        ({"masks": torch.zeros(11, 2, 32, 32, dtype=torch.bool)}, ValueError, r"\(12, P, 32, 32\)"),
+        ({"masks": torch.zeros(12, 2, 16, 16, dtype=torch.bool)}, ValueError, r"\(12, P, 32, 32\)"),
+        ({"masks": torch.zeros(12, 3, 32, 32, dtype=torch.bool)}, ValueError, "masks of these parts"),
+        ({"parts": ["spot"]}, ValueError, "masks of these parts"),
         ({"quantile": 2.0}, ValueError, "between 0 and 1"),
-        ({"shuffles": 0}, ValueError, "need a shuffle"),
+        ({"shuffles": 0}, ValueError, "shuffles must be at least 1"),
         (
             {"masks": torch.zeros(12, 13, 32, 32, dtype=torch.bool), "parts": list("abcdefghijklm")},
             ValueError,
-            "1 to 12 parts",
+            "number of parts must be in 1–12",
         ),
     ],
 )

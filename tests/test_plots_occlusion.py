@@ -47,7 +47,6 @@ def swept():
         image=torch.ones(3, 20, 24),
         filled=torch.zeros(3, 20, 24),
         layer=None,
-        weights=0,
         computed=torch.ones(10, 12, dtype=torch.bool),
         clean_probabilities=torch.tensor([0.6, 0.4, *[0.0] * 10]),
         clean_activations=torch.tensor([11.0]),

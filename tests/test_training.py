@@ -161,34 +161,17 @@ def test_a_checkpoint_of_other_pictures_is_refused(tmp_path, change, what):
     assert len(fit(network(), *sets, ONE, checkpoint=file, progress=False).history) == 1
 
 
-def test_a_checkpoint_of_other_parameter_groups_is_refused(tmp_path):
-    def groups(model, rate=1e-3, swapped=False, **more):
-        parts = [{"params": list(model[0].parameters()), "lr": rate, **more}]
-        parts.append({"params": [p for p in model.parameters() if p.shape[0] == 3], "lr": 1e-2})
-        return parts[::-1] if swapped else parts
-
-    def go(model, parts):
-        return train(model, ONE, checkpoint=tmp_path / "run.pt", groups=parts)
-
+def test_a_checkpoint_of_other_parameters_that_learn_is_refused(tmp_path):
+    train(network(), ONE, checkpoint=tmp_path / "run.pt")
     model = network()
-    go(model, groups(model))
-    assert len(go(model, groups(model)).history) == 1
-    for other in (
-        None,
-        groups(model, rate=2e-3),
-        groups(model, swapped=True),
-        groups(model, weight_decay=0.5),
-    ):
-        with pytest.raises(ValueError, match="a run with other parameter groups: delete"):
-            go(model, other)
     model[0].weight.requires_grad_(False)
-    with pytest.raises(ValueError, match="a run with other parameter groups: delete"):
-        go(model, groups(model))
+    with pytest.raises(ValueError, match="a run with other parameters that learn: delete"):
+        train(model, ONE, checkpoint=tmp_path / "run.pt")
 
 
 def test_a_checkpoint_of_another_network_is_refused(tmp_path):
     train(network(), ONE, checkpoint=tmp_path / "run.pt")
-    with pytest.raises(ValueError, match="a run with other network, parameter groups: delete"):
+    with pytest.raises(ValueError, match="a run with other network, parameters that learn: delete"):
         train(nn.Sequential(nn.Flatten(), nn.Linear(192, 3)), ONE, checkpoint=tmp_path / "run.pt")
 
 
@@ -198,13 +181,11 @@ def test_a_checkpoint_of_an_earlier_version_is_refused(tmp_path):
     saved = torch.load(file, weights_only=True)
     del saved["identity"]["training pictures"]
     torch.save(saved, file)
-    with pytest.raises(
-        ValueError, match="did not note its training pictures, so it may be of another run: delete"
-    ):
+    with pytest.raises(ValueError, match="a run with other training pictures: delete"):
         train(network(), ONE, checkpoint=file)
     del saved["identity"]
     torch.save(saved | {"settings": {}}, file)
-    with pytest.raises(ValueError, match="earlier version, which did not note its epochs"):
+    with pytest.raises(ValueError, match="a run with other epochs"):
         train(network(), ONE, checkpoint=file)
 
 
@@ -249,12 +230,8 @@ def test_a_loss_that_is_not_finite_stops_with_advice():
     ("settings", "text"),
     [
         ({"epochs": 0}, "at least 1"),
-        ({"epochs": 1, "batch_size": 1}, "batch norm"),
-        ({"epochs": 1, "learning_rate": 0}, "above 0"),
-        ({"epochs": 1, "filter_rms": 0}, "filter_rms must be above 0"),
-        ({"epochs": 1, "cutout": -1}, "cutout must be at least 0"),
+        ({"epochs": 1, "batch_size": 1}, "batch_size must be at least 2"),
         ({"epochs": 1, "cutmix": 1.5}, "cutmix must be in 0–1"),
-        ({"epochs": 1, "label_smoothing": 1.0}, "label_smoothing in 0–1"),
         ({"epochs": 1, "snapshots": (0, 2)}, "0–1"),
     ],
 )
@@ -264,9 +241,9 @@ def test_bad_settings(settings, text):
 
 
 def test_too_few_pictures():
-    with pytest.raises(ValueError, match="10 training"):
+    with pytest.raises(ValueError, match="training pictures must be at least 16, not 10"):
         fit(network(), colours(10), colours(4), Settings(epochs=1, batch_size=16), progress=False)
-    with pytest.raises(ValueError, match="0 test"):
+    with pytest.raises(ValueError, match="pictures must be at least 1"):
         fit(
             network(),
             colours(16),
@@ -380,7 +357,7 @@ def test_predict_does_not_depend_on_batch_size_and_restores_flags():
     torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5)
     assert model.training
     assert not model[1].training
-    with pytest.raises(ValueError, match="no pictures"):
+    with pytest.raises(ValueError, match="at least 1, not 0"):
         predict(model, images[:0])
 
 
@@ -438,33 +415,6 @@ def test_training_keeps_filters_within_their_limit():
     free = network()
     train(free, Settings(epochs=1, batch_size=16, learning_rate=0.1))
     assert free[0].weight.square().mean((1, 2, 3)).sqrt().max() > 0.0501
-
-
-def test_groups_learn_at_their_own_rates():
-    model, before = network(), network()
-    head = list(model[-1].parameters())
-    train(model, Settings(epochs=1, batch_size=16), groups=[{"params": head, "lr": 1e-2}])
-    moved = [name for name, p in model.named_parameters() if not torch.equal(p, before.get_parameter(name))]
-    assert moved == ["6.weight", "6.bias"], "what is in no group does not learn"
-    slow, fast = network(), network()
-    train(slow, Settings(epochs=1, batch_size=16), groups=[{"params": slow.parameters(), "lr": 1e-5}])
-    train(fast, Settings(epochs=1, batch_size=16), groups=[{"params": fast.parameters(), "lr": 1e-2}])
-    steps = [(model[0].weight - before[0].weight).abs().max() for model in (slow, fast)]
-    assert steps[1] > 100 * steps[0] > 0
-
-
-def test_one_group_of_everything_is_the_default(tmp_path):
-    usual, grouped = network(), network()
-    train(usual, checkpoint=tmp_path / "run.pt")
-    train(grouped, groups=[{"params": grouped.parameters(), "lr": SETTINGS.learning_rate}])
-    assert same_weights(usual.state_dict(), grouped.state_dict())
-    again = network()
-    run = train(
-        again,
-        checkpoint=tmp_path / "run.pt",
-        groups=[{"params": again.parameters(), "lr": SETTINGS.learning_rate}],
-    )
-    assert len(run.history) == 3, "a run saved without groups can be read with one"
 
 
 def test_training_on_a_cpu_computes_the_smallest_maps_as_products_and_leaves_the_layers_as_they_were():

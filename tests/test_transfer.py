@@ -190,7 +190,7 @@ def test_layers_up_to_leaves_no_trace(model):
 
 
 def test_wrong_transfers(model):
-    with pytest.raises(ValueError, match="at least 2 classes"):
+    with pytest.raises(ValueError, match="at least 2, not"):
         transfer(model, 1)
     with pytest.raises(ValueError, match="new head"):
         transfer(model, 2, freeze="classifier")
@@ -211,9 +211,8 @@ def test_slower_body(model):
     assert len(body["params"]) + 2 == len(list(tuned.parameters()))
     (only,) = slower_body(transfer(model, 3, INPUTS, freeze="embedding"), 1e-2)
     assert only["lr"] == 1e-2
-    for arguments in ({"rate": 0}, {"rate": 1, "slowdown": 0.5}):
-        with pytest.raises(ValueError, match="rate above 0"):
-            slower_body(tuned, **arguments)
+    with pytest.raises(ValueError, match="slowdown must be at least 1"):
+        slower_body(tuned, 1, slowdown=0.5)
 
 
 @pytest.mark.parametrize("classes", [2, 3])
@@ -232,7 +231,7 @@ def test_the_started_head_answers_like_the_probe(model, classes):
 
 
 def test_heads_that_cannot_be_started(model):
-    with pytest.raises(ValueError, match="no pictures"):
+    with pytest.raises(ValueError, match="number of batches"):
         head_from_probe(transfer(model, 3), [])
     with pytest.raises(ValueError, match="3 classes, but the labels only 2"):
         head_from_probe(transfer(model, 3), [(INPUTS, torch.tensor([0, 1, 0, 1]))])
@@ -279,11 +278,11 @@ def test_a_probe_is_scikit_learns(kind, classes):
 
 def test_wrong_probes():
     features, labels = torch.randn(6, 2), torch.tensor([0, 1] * 3)
-    with pytest.raises(ValueError, match='"svm" or "softmax"'):
+    with pytest.raises(ValueError, match="'svm', 'softmax'"):
         Probe("tree")
-    with pytest.raises(ValueError, match="labels"):
+    with pytest.raises(ValueError, match="inconsistent"):
         Probe().fit(features, labels[:4])
-    with pytest.raises(ValueError, match="two classes"):
+    with pytest.raises(ValueError, match="at least 2"):
         Probe().fit(features, torch.zeros(6, dtype=torch.int64))
     with pytest.raises(ValueError, match="NaN"):
         Probe().fit(features * math.nan, labels)
@@ -302,7 +301,7 @@ def test_pictures_are_drawn_evenly_and_repeatably(count, seed):
 
 
 def test_too_few_pictures_of_a_class():
-    with pytest.raises(ValueError, match="class 1 has 1 pictures"):
+    with pytest.raises(ValueError, match="pictures of class 1 must be at least"):
         per_class(torch.tensor([0, 0, 1]), 2, 0)
     with pytest.raises(ValueError, match="at least 1"):
         per_class(torch.tensor([0, 1]), 0, 0)
@@ -335,9 +334,9 @@ def test_the_paired_interval_sees_what_single_ones_do_not():
 
 
 def test_decisions_that_cannot_be_made():
-    with pytest.raises(ValueError, match="at least 1 picture"):
+    with pytest.raises(ValueError, match="pictures must be at least 1"):
         decide(SCORES, 0, "digits")
-    with pytest.raises(ValueError, match="there are: photographs, digits"):
+    with pytest.raises(ValueError, match="choose from 'photographs', 'digits'"):
         decide(SCORES, 5, "odd")
     with pytest.raises(ValueError, match="different sizes"):
         decide({"digits": {"a": {1: (0, 1)}, "b": {2: (0, 1)}}}, 5, "digits")
@@ -372,7 +371,7 @@ def test_a_source_can_be_probed(name, capsys):
 
 
 def test_sources_that_there_are_not():
-    with pytest.raises(ValueError, match="there are: small_cnn_cifar10"):
+    with pytest.raises(ValueError, match="choose from 'small_cnn_cifar10'"):
         sources.load("vgg")
     with pytest.raises(ValueError, match="at least 32"):
         sources.load("efficientnet_lite0", size=8)

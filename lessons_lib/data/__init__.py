@@ -7,15 +7,6 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules=[
-        "archives",
-        "cifar10",
-        "critters",
-        "digits",
-        "face_parts",
-        "hymenoptera",
-        "pets",
-        "photos",
-    ],
+    submodules=["archives", "cifar10", "critters", "digits", "face_parts", "hymenoptera", "pets", "photos"],
     submod_attrs={"pictures": ["Pictures", "to_input", "to_picture"]},
 )

@@ -7,7 +7,7 @@ import os
 import warnings
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from tqdm.contrib.concurrent import thread_map
 
+from lessons_lib.checks import check_choice
 from lessons_lib.course import data_folder
 from lessons_lib.data.archives import CIFAR_CLASSES, REGISTRY, require
 from lessons_lib.data.photos import open_picture
@@ -48,11 +49,9 @@ def load(split: Split) -> Pictures:
 
     Source: A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009.
     """
-    if split not in get_args(Split):
-        raise ValueError(f'CIFAR-10 has no split {split!r}: choose "train" or "test"')
+    check_choice("split", split, Split)
     folder = require("cifar10")
-    batches = folder.name == BATCHES
-    pictures = _from_batches(folder, split) if batches else _from_folders(folder, split)
+    pictures = (_from_batches if folder.name == BATCHES else _from_folders)(folder, split)
     print(f"{pictures.source}: {len(pictures):,} pictures of {SIZE}×{SIZE} in 10 classes, from {folder}.")
     return pictures
 
@@ -75,8 +74,9 @@ def _from_batches(folder: Path, split: Split) -> Pictures:
 
 
 def _from_folders(folder: Path, split: Split) -> Pictures:
-    """One folder a class, decoded or from the cache."""
-    files = _dealt(folder / split)
+    """One folder a class, decoded or from the cache: the first of each class, then the second of each, and so on."""
+    classes = [sorted(_pictures(folder / split / name), key=lambda file: file.name) for name in CLASSES]
+    files = [file for turn in zip(*classes, strict=True) for file in turn]
     source = _fingerprint(files)
     cache = data_folder() / "cache" / f"cifar10-{split}.safetensors"
     images = _recall(cache, source)
@@ -87,12 +87,6 @@ def _from_folders(folder: Path, split: Split) -> Pictures:
     note = " (re-encoded as JPEG: accuracies can sit a little under the original's)" if jpeg else ""
     labels = torch.arange(len(files)) % len(CLASSES)
     return Pictures(images, labels, CLASSES, f"CIFAR-10 {split}{note}")
-
-
-def _dealt(folder: Path) -> list[os.DirEntry[str]]:
-    """The pictures of a split: the first of each class, then the second of each, and so on."""
-    classes = [sorted(_pictures(folder / name), key=lambda file: file.name) for name in CLASSES]
-    return [file for turn in zip(*classes, strict=True) for file in turn]
 
 
 def _pictures(folder: Path) -> list[os.DirEntry[str]]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from numbers import Integral, Real
+from itertools import cycle
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,9 +20,10 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from lessons_lib.checks import check_choice, check_range, check_tensor
 from lessons_lib.data.photos import atlas, crops
 from lessons_lib.data.pictures import Pictures
-from lessons_lib.drawing.painter import EARS, GROUND, HEAD, LEFT, NOSE, RIGHT, Kind, Scenes, painted
+from lessons_lib.drawing.painter import EARS, GROUND, HEAD, LEFT, NOSE, RIGHT, Scenes, painted
 from lessons_lib.drawing.shapes import palette
 from lessons_lib.drawing.species import BREEDS, KINDS
 
@@ -70,26 +71,15 @@ class Critters(Pictures):
     def __post_init__(self) -> None:
         """Check that masks and backgrounds fit the images."""
         super().__post_init__()
-        if self.masks.dtype != torch.bool or self.backgrounds.dtype != torch.int64:
-            raise TypeError(
-                f"masks must be bool and backgrounds int64, not {self.masks.dtype} and {self.backgrounds.dtype}"
-            )
-        expected = (len(self), len(PARTS), *self.images.shape[2:])
-        if self.masks.shape != expected or self.backgrounds.shape != expected[:1]:
-            raise ValueError(
-                f"these images need masks of shape {expected} and backgrounds of shape {expected[:1]}, "
-                f"not {tuple(self.masks.shape)} and {tuple(self.backgrounds.shape)}"
-            )
+        if len(self):
+            sizes = (len(self), len(PARTS), *self.images.shape[2:])
+            check_tensor("masks of these images", self.masks, sizes, torch.bool)
+            check_tensor("backgrounds of these images", self.backgrounds, sizes[:1], torch.int64)
 
     def subset(self, index: Tensor | slice | Sequence[int]) -> Self:
         """The pictures at ``index`` with their masks and backgrounds, classes unchanged."""
-        return replace(
-            self,
-            images=self.images[index],
-            labels=self.labels[index],
-            masks=self.masks[index],
-            backgrounds=self.backgrounds[index],
-        )
+        chosen = {name: getattr(self, name)[index] for name in ("images", "labels", "masks", "backgrounds")}
+        return replace(self, **chosen)
 
 
 @dataclass(frozen=True)
@@ -139,7 +129,7 @@ def generate(
             eyes have a rim. Without its head an animal has only ears.
 
     Raises:
-        TypeError: for a number of the wrong kind, or a string in place of a list of species.
+        TypeError: for a string in place of a list of species.
         ValueError: for a number out of range, an unknown species or part, or another head: that is another animal.
 
     >>> whole, twin = generate(8, seed=1), generate(8, seed=1, changed={"nose": None})
@@ -147,24 +137,22 @@ def generate(
     >>> bool(twin.masks[:, PARTS.index("nose")].any()), bool((differ & nose).any())
     (False, True)
     """
-    _whole("n", n, 1)
-    _whole("size", size, 32, 224)
-    _whole("seed", seed, 0, 2**63 - 1)
-    classes = _known(species)
-    if isinstance(bias, bool) or not isinstance(bias, Real):
-        raise TypeError(f"bias must be a number between 0 and 1, not {bias!r}")
-    if not 0 <= bias <= 1:
-        raise ValueError(f"bias must lie between 0 (no tie) and 1 (always tied), not {bias}")
-
-    changed = dict(changed or {})
-    if unknown := set(changed) - set(PARTS) or {changed.get("background")} - {None, *BACKGROUNDS}:
-        raise ValueError(
-            f"there is no {unknown.pop()!r}: choose from {PARTS}, or for the background {BACKGROUNDS}"
-        )
+    check_range("n", n, 1)
+    check_range("size", size, 32, 224)
+    check_range("bias", bias, 0, 1)
+    classes, changed = _known(species), dict(changed or {})
+    for part in changed:
+        check_choice("part", part, PARTS)
+    check_choice("background", changed.get("background"), (None, *BACKGROUNDS))
+    own = [PARTS.index(part) for part in changed]
     ground = changed.pop("background", "")
-    others = {_OWNERS[part]: _other(part, kind) for part, kind in changed.items()}
+    if changed.get("head") is not None:
+        raise ValueError("another head is another animal: leave the head out, or change other parts")
+    for name in set(changed.values()) - {None}:
+        check_choice("species", name, SPECIES + COUSINS)
+    others = {_OWNERS[part]: None if name is None else KINDS[name] for part, name in changed.items()}
 
-    generator = torch.Generator().manual_seed(int(seed))
+    generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(n).remainder(len(classes))[torch.randperm(n, generator=generator)]
     scenes = Scenes.drawn(n, generator)
     tied = torch.tensor([tied_background(name) for name in classes])[labels]
@@ -185,9 +173,8 @@ def generate(
                 images[batch], owner = painted(KINDS[name], scenes[batch], behind, others)
                 masks[batch] = _part_masks(owner)
     source = f"{n} drawn animal faces, {size}×{size}, seed {seed}" + (f", bias {bias}" if bias else "")
-    if changed or ground != "":
+    if own:
         whole = generate(n, size, seed=seed, species=species, bias=bias)
-        own = [PARTS.index(part) for part in (*changed, *(("background",) if ground != "" else ()))]
         near, reach = (whole.masks | masks)[:, own].any(1, keepdim=True), max(2, size // 32)
         near = F.max_pool2d(near.float(), 2 * reach + 1, 1, reach) > 0
         images, source = torch.where(near, images, whole.images), f"{source}, a twin"
@@ -218,26 +205,14 @@ def _ground(scenes: Scenes, backgrounds: Tensor, height: int, width: int) -> Ten
     x, y = (scenes.between(trait, -1, 1) * (1 - side) for trait in ("ground_x", "ground_y"))
     flip = torch.where(scenes.between("ground_flip", -1, 1) < 0, -1.0, 1.0)
     long, none = max(height, width), torch.zeros_like(side)
-    rows = [
-        torch.cat([side * flip * (width / long), none, x], dim=2),
-        torch.cat([none, side * (height / long), y], dim=2),
-    ]
-    cut = crops(atlas(BACKGROUNDS, detail), backgrounds, torch.cat(rows, dim=1), height, width)
+    rows = torch.cat([side * flip * (width / long), none, x, none, side * (height / long), y], dim=2)
+    cut = crops(atlas(BACKGROUNDS, detail), backgrounds, rows.view(-1, 2, 3), height, width)
     return cut * _TINTS[:, backgrounds, None, None]
 
 
 def _part_masks(owner: Tensor) -> Tensor:
     """The masks of :data:`PARTS`, bool (N, 6, H, W), from the part that every pixel shows."""
     return torch.stack([owner >= HEAD, *(owner == part for part in list(_OWNERS.values())[1:])], dim=1)
-
-
-def _other(part: str, species: str | None) -> Kind | None:
-    """The kind that lends a twin this part."""
-    if species is None:
-        return None
-    if part == "head":
-        raise ValueError("another head is another animal: leave the head out, or change other parts")
-    return KINDS[_known((species,))[0]]
 
 
 @contextmanager
@@ -251,24 +226,13 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _whole(name: str, value: int, least: int, most: int | None = None) -> None:
-    """Check that an argument is a whole number in range."""
-    if isinstance(value, bool) or not isinstance(value, Integral):
-        raise TypeError(f"{name} must be a whole number, not {value!r}")
-    if value < least or (most is not None and value > most):
-        raise ValueError(
-            f"{name} must be {least} or more" + (f" and at most {most}" if most else "") + f", not {value}"
-        )
-
-
 def _known(species: Sequence[str]) -> tuple[str, ...]:
     """The species asked for, checked."""
     if isinstance(species, str):
         raise TypeError(f'species must be a list of names: write ("{species}",)')
     names = tuple(species)
-    valid = SPECIES + COUSINS
-    if unknown := [name for name in names if name not in valid]:
-        raise ValueError(f"there is no species {unknown[0]!r}: choose from {', '.join(valid)}")
+    for name in names:
+        check_choice("species", name, SPECIES + COUSINS)
     if not names or len(set(names)) < len(names):
         raise ValueError(f"species must be one or more different names, not {names}")
     return names
@@ -302,16 +266,15 @@ def write_pets(folder: str | Path, n: int, *, seed: int = 0) -> list[Path]:
         The paths of the pictures, sorted.
 
     Raises:
-        TypeError: if ``n`` or ``seed`` is not a whole number.
-        ValueError: if they are out of range, or ``folder/images`` holds something this function did not write.
+        ValueError: if ``n`` is under 1, or ``folder/images`` holds something this function did not write.
     """
-    _whole("n", n, 1)
-    _whole("seed", seed, 0, 2**63 - 1)
+    check_range("n", n, 1)
     images = Path(folder) / "images"
-    record = _read_record(images)
-    if record is None and images.exists() and any(images.iterdir()):
+    here = {path.name: path.stat().st_size for path in images.glob("*") if path.name != _RECORD}
+    record = json.loads((images / _RECORD).read_text()) if (images / _RECORD).exists() else None
+    if record is None and here:
         raise ValueError(f"{images} holds other files: choose another folder for the drawn pets")
-    if record and (record["n"], record["seed"]) == (n, seed) and _complete(images, record["bytes"]):
+    if record and (record["n"], record["seed"]) == (n, seed) and record["bytes"].items() <= here.items():
         return sorted(images / name for name in record["bytes"])
     Path(folder).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".pets-") as scratch:
@@ -329,28 +292,13 @@ def write_pets(folder: str | Path, n: int, *, seed: int = 0) -> list[Path]:
 
 def _draw_pets(folder: Path, n: int, seed: int) -> None:
     """Draw the pictures of :func:`write_pets`, the breeds taking turns."""
-    generator = torch.Generator().manual_seed(int(seed))
+    generator = torch.Generator().manual_seed(seed)
     scenes = Scenes.drawn(n, generator)
     backgrounds = scenes.choice("ground", len(BACKGROUNDS))
     sizes = torch.randint(len(_SIZES), (n,), generator=generator)
-    breeds = list(BREEDS)
-    for i in range(n):
-        breed = breeds[i % len(breeds)]
+    for i, (breed, kind) in zip(range(n), cycle(BREEDS.items()), strict=False):
         width, height = _SIZES[int(sizes[i])]
         one = torch.tensor([i])
-        image, _ = painted(BREEDS[breed], scenes[one], _ground(scenes[one], backgrounds[one], height, width))
-        path = folder / f"{breed}_{i // len(breeds) + 1}.jpg"
+        image, _ = painted(kind, scenes[one], _ground(scenes[one], backgrounds[one], height, width))
+        path = folder / f"{breed}_{i // len(BREEDS) + 1}.jpg"
         Image.fromarray(image[0].permute(1, 2, 0).numpy()).save(path, quality=90)
-
-
-def _read_record(images: Path) -> dict[str, Any] | None:
-    """What an earlier :func:`write_pets` noted about the folder it made; None if it made none."""
-    path = images / _RECORD
-    return json.loads(path.read_text()) if path.exists() else None
-
-
-def _complete(images: Path, written: dict[str, int]) -> bool:
-    """Whether every picture is there with as many bytes as were written."""
-    return all(
-        (images / name).exists() and (images / name).stat().st_size == size for name, size in written.items()
-    )

@@ -6,6 +6,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch.nn import functional as F
 
+from lessons_lib.checks import check_range
 from lessons_lib.data.pictures import Pictures
 
 
@@ -18,8 +19,7 @@ def load(size: int = 32) -> Pictures:
     Raises:
         ValueError: if ``size`` is under 8.
     """
-    if size < 8:
-        raise ValueError(f"size must be at least 8 pixels, the size of the originals, not {size}")
+    check_range("size", size, 8)  # that of the originals
     digits = load_digits()
     small = torch.from_numpy(digits.images).float().unsqueeze(1) * (255 / 16)
     large = F.interpolate(small, size=(size, size), mode="bicubic", align_corners=False)

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lessons_lib.checks import check_choice, check_tensor
 from lessons_lib.data.critters import PARTS as CRITTER_PARTS
 from lessons_lib.data.critters import Critters
 
@@ -40,15 +41,13 @@ def complete(faces: Critters, parts: Sequence[str] = PARTS, *, share: float = 0.
     usual = torch.ones_like(area)
     for label in faces.labels.unique():
         usual[faces.labels == label] = area[faces.labels == label].median(0).values
-    border = (
-        masks[..., 0, :].any(-1) | masks[..., -1, :].any(-1) | masks[..., 0].any(-1) | masks[..., -1].any(-1)
-    )
+    inside = F.pad(masks[..., 1:-1, 1:-1], (1, 1, 1, 1))
+    border = (masks & ~inside).any(-1).any(-1)
     return ((area >= share * usual) & (area > 0) & ~border).all(1)
 
 
 def _part_index(part: str) -> int:
-    if part not in CRITTER_PARTS:
-        raise ValueError(f"there is no part {part!r}: choose from {', '.join(CRITTER_PARTS)}")
+    check_choice("part", part, CRITTER_PARTS)
     return CRITTER_PARTS.index(part)
 
 
@@ -64,7 +63,7 @@ def aligned(faces: Critters, size: int, *, gap: float = 0.32, height: float = 0.
         height: how far down the eyes lie, as a share of the new side.
 
     Raises:
-        ValueError: if an eye is hidden, naming the picture, or a number is out of range.
+        ValueError: if an eye is hidden, naming the picture.
     """
     left, right = (_centres(bounding_boxes(faces.masks[:, _part_index(part)])) for part in PARTS[:2])
     grid = _face_grid(left, right, faces.images.shape[2:], size, gap, height)
@@ -87,12 +86,9 @@ def aligned_at(
         height: how far down the eyes lie, as a share of the new side.
 
     Raises:
-        ValueError: for other shapes, or eyes at the same point.
+        ValueError: for another number of points, or eyes at the same point.
     """
-    if image.ndim != 3 or points.shape != (3, 2):
-        raise ValueError(
-            f"need a picture (3, H, W) and points (3, 2), not {tuple(image.shape)}, {tuple(points.shape)}"
-        )
+    check_tensor("points", points, "3 2")
     points = points.detach().cpu().double()
     (left, right, _), middle = points, points[:2].mean(0)
     axis = right - left
@@ -111,16 +107,11 @@ def _face_grid(
     left: Tensor, right: Tensor, shape: Sequence[int], size: int, gap: float, height: float
 ) -> Tensor:
     """Where each pixel of an aligned face comes from, as grid_sample wants it; eyes given as (row, column)."""
-    if size < 1 or not 0 < gap < 1 or not 0 < height < 1:
-        raise ValueError(
-            f"need a size from 1, a gap and a height between 0 and 1, not {size}, {gap}, {height}"
-        )
     middle, axis = (left + right) / 2, (right - left) / (gap * size)
     offset = torch.arange(size, dtype=torch.float64) + 0.5
     y, x = torch.meshgrid(offset - height * size, offset - size / 2, indexing="ij")
-    down, across = axis[:, 0].view(-1, 1, 1), axis[:, 1].view(-1, 1, 1)
-    rows = middle[:, 0].view(-1, 1, 1) + down * x + across * y
-    columns = middle[:, 1].view(-1, 1, 1) + across * x - down * y
+    (down, across), (row, column) = (part.T[..., None, None] for part in (axis, middle))
+    rows, columns = row + down * x + across * y, column + across * x - down * y
     return torch.stack([2 * columns / shape[1] - 1, 2 * rows / shape[0] - 1], dim=-1).float()
 
 
@@ -142,10 +133,7 @@ def bounding_boxes(masks: Tensor) -> Tensor:
         TypeError: if masks are not bool.
         ValueError: for another shape, or an empty mask, naming it.
     """
-    if masks.dtype != torch.bool:
-        raise TypeError(f"masks must be bool, not {masks.dtype}")
-    if masks.ndim != 3:
-        raise ValueError(f"masks must have shape (N, H, W), not {tuple(masks.shape)}")
+    check_tensor("masks", masks, "N H W", torch.bool)
     rows, columns = masks.any(2), masks.any(1)
     if not rows.any(1).all():
         empty = (~rows.any(1)).nonzero().flatten().tolist()
@@ -172,13 +160,8 @@ def boxes_at(points: Tensor, extent: Tensor, shape: Sequence[int]) -> Tensor:
         int64, shape (N, 4) or (N, P, 4).
 
     Raises:
-        ValueError: for shapes that do not fit, NaN, or a box larger than the picture.
+        ValueError: for a box larger than the picture.
     """
-    if points.shape[-1] != 2 or extent.shape != (len(points), 2) or torch.isnan(points).any():
-        raise ValueError(
-            f"need points (N, 2) or (N, P, 2) and extents (N, 2) without NaN, not {tuple(points.shape)} and "
-            f"{tuple(extent.shape)}"
-        )
     limit = torch.tensor(list(shape)) - extent
     if (extent < 1).any() or (limit < 0).any():
         raise ValueError(f"boxes must have at least 1 pixel a side and fit into {tuple(shape)}")
@@ -203,8 +186,7 @@ def part_boxes(masks: Tensor) -> Tensor:
         TypeError: if masks are not bool.
         ValueError: for another shape, or if a part is not visible.
     """
-    if masks.ndim != 4:
-        raise ValueError(f"masks must have shape (N, parts, H, W), not {tuple(masks.shape)}")
+    check_tensor("masks", masks, "N P H W")
     tight = torch.stack([bounding_boxes(masks[:, part]) for part in range(masks.shape[1])], dim=1)
     return boxes_at(_centres(tight), tight[..., 2:].amax(1), masks.shape[2:])
 
@@ -224,8 +206,7 @@ def face_boxes(boxes: Tensor, across: float, down: float, shape: Sequence[int]) 
     Raises:
         ValueError: for boxes of another shape.
     """
-    if boxes.ndim != 3 or boxes.shape[1:] != (3, 4):
-        raise ValueError(f"need the boxes of {', '.join(PARTS)}, shape (N, 3, 4), not {tuple(boxes.shape)}")
+    check_tensor(f"the boxes of {', '.join(PARTS)}", boxes, "N 3 4")
     left, right, nose = _centres(boxes).unbind(1)
     middle = (left + right) / 2
     return boxes_at(middle + across * (right - left) + down * (nose - middle), boxes[:, 0, 2:], shape)
@@ -233,7 +214,7 @@ def face_boxes(boxes: Tensor, across: float, down: float, shape: Sequence[int]) 
 
 def has_room(boxes: Tensor, allowed: Tensor, *, cover: float = 0.75) -> Tensor:
     """Which pictures have a place for a random part, see :func:`random_boxes`: bool, shape (N,)."""
-    return torch.tensor([len(places) > 0 for places in _all_places(boxes, allowed, cover)])
+    return torch.tensor([len(_places(*one, cover)) > 0 for one in zip(boxes, allowed, strict=True)])
 
 
 def random_boxes(boxes: Tensor, allowed: Tensor, *, cover: float = 0.75, seed: int = 0) -> Tensor:
@@ -251,24 +232,14 @@ def random_boxes(boxes: Tensor, allowed: Tensor, *, cover: float = 0.75, seed: i
         int64, shape (N, 4).
 
     Raises:
-        ValueError: for shapes that do not fit, or pictures without room, naming them (see :func:`has_room`).
+        ValueError: for pictures without room, naming them (see :func:`has_room`).
     """
-    room = _all_places(boxes, allowed, cover)
+    room = [_places(*one, cover) for one in zip(boxes, allowed, strict=True)]
     if full := [i for i, places in enumerate(room) if not len(places)]:
-        raise ValueError(
-            f"pictures {full} have no place for a random part: lower cover ({cover}) or leave them out"
-        )
+        raise ValueError(f"pictures {full} have no place for a random part: lower cover or leave them out")
     generator = torch.Generator().manual_seed(seed)
     corners = [places[int(torch.randint(len(places), (1,), generator=generator))] for places in room]
     return torch.cat([torch.stack(corners), boxes[:, 0, 2:]], dim=1)
-
-
-def _all_places(boxes: Tensor, allowed: Tensor, cover: float) -> list[Tensor]:
-    if boxes.ndim != 3 or boxes.shape[2] != 4 or allowed.ndim != 3 or len(allowed) != len(boxes):
-        raise ValueError(
-            f"need boxes (N, P, 4) and as many masks (N, H, W), not {tuple(boxes.shape)} and {tuple(allowed.shape)}"
-        )
-    return [_places(own, where, cover) for own, where in zip(boxes, allowed, strict=True)]
 
 
 def _places(boxes: Tensor, allowed: Tensor, cover: float) -> Tensor:
@@ -284,6 +255,5 @@ def _places(boxes: Tensor, allowed: Tensor, cover: float) -> Tensor:
 def _box_sums(mask: Tensor, height: int, width: int) -> Tensor:
     """How many pixels of ``mask`` a box holds at each place, from the integral picture."""
     total = F.pad(mask.long().cumsum(0).cumsum(1), (1, 0, 1, 0))
-    return (
-        total[height:, width:] - total[:-height, width:] - total[height:, :-width] + total[:-height, :-width]
-    )
+    rows = total[height:] - total[:-height]
+    return rows[:, width:] - rows[:, :-width]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
 from tqdm.contrib.concurrent import thread_map
 
+from lessons_lib.checks import check_choice
 from lessons_lib.data.archives import photographs, require
 from lessons_lib.data.photos import open_picture, resized
 from lessons_lib.data.pictures import Pictures
@@ -35,8 +36,7 @@ def files(split: Split) -> list[tuple[Path, int]]:
     Raises:
         ValueError: if ``split`` is neither "train" nor "val".
     """
-    if split not in get_args(Split):
-        raise ValueError(f'Hymenoptera has no split {split!r}: choose "train" or "val"')
+    check_choice("split", split, Split)
     found = [photographs(folder() / split / name) for name in CLASSES]
     counts = " and ".join(f"{len(good)} of {name}" for name, (good, _) in zip(CLASSES, found, strict=True))
     others = ", ".join(names for _, names in found if names)

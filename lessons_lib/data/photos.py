@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torch.nn import functional as F
 
+from lessons_lib.checks import check_choice, check_range, check_tensor
 from lessons_lib.data.archives import CIFAR_CLASSES
 from lessons_lib.data.pictures import Pictures
 
@@ -142,14 +143,13 @@ def photo(name: str) -> Photo:
     Raises:
         ValueError: for any other name, listing the valid ones.
     """
+    check_choice("photograph", name, NAMES)
     label = None
     if name in _SHIPPED:
         (project, folder), file, title, credit = _SHIPPED[name]
-    elif name in _IMAGENET:
+    else:
         (project, folder), (file, title), credit = _FOOLBOX, _IMAGENET[name], _IMAGENET_CREDIT
         label = int(Path(file).stem.split("_")[2])
-    else:
-        raise ValueError(f"there is no photograph {name!r}: choose one of {', '.join(NAMES)}")
     path = str(distribution(project).locate_file(f"{folder}/{file}"))  # found without importing the project
     return Photo(name, title, open_picture(path), f"{credit}; shipped with {project}", label)
 
@@ -186,12 +186,8 @@ def resized(picture: Photo | Tensor, size: int) -> Tensor:
         ValueError: if it has another shape, or ``size`` is under 1.
     """
     image = picture.image if isinstance(picture, Photo) else picture
-    if image.dtype != torch.uint8:
-        raise TypeError(f"resized expects uint8 in 0–255, not {image.dtype}; see pictures.to_picture")
-    if image.ndim != 3 or image.shape[0] != 3 or image.numel() == 0:
-        raise ValueError(f"a picture has shape (3, H, W), not {tuple(image.shape)}")
-    if size < 1:
-        raise ValueError(f"size must be at least 1 pixel, not {size}")
+    check_tensor("picture", image, "3 H W", torch.uint8)
+    check_range("size", size, 1)
     side = min(image.shape[1:])
     top, left = ((length - side) // 2 for length in image.shape[1:])
     square = image[None, :, top : top + side, left : left + side].float()
@@ -219,12 +215,8 @@ def watermark(image: Tensor, text: str = "捷径捷径捷径", *, opacity: float
         TypeError: if the picture is not uint8.
         ValueError: for another shape or opacity.
     """
-    if image.dtype != torch.uint8:
-        raise TypeError(f"watermark expects uint8 in 0–255, not {image.dtype}")
-    if image.ndim != 3 or image.shape[0] != 3 or not 0 <= opacity <= 1:
-        raise ValueError(
-            f"need a picture (3, H, W) and an opacity in 0–1, not {tuple(image.shape)}, {opacity}"
-        )
+    check_tensor("image", image, "3 H W", torch.uint8)
+    check_range("opacity", opacity, 0, 1)
     height, width = image.shape[1:]
     file = distribution("matplotlib-fontja").locate_file("matplotlib_fontja/fonts/ipaexg.ttf")
     letters = Image.new("L", (width, height))
@@ -282,27 +274,21 @@ def textures(n: int, size: int = 32, *, seed: int = 0) -> Pictures:
     Raises:
         ValueError: for a number out of range.
     """
-    if n < 1 or not 32 <= size <= 224 or seed < 0:
-        raise ValueError(f"need n from 1, size 32–224 and seed from 0, not n={n}, size={size}, seed={seed}")
+    check_range("n", n, 1)
+    check_range("size", size, 32, 224)
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(n).remainder(len(TEXTURES))[torch.randperm(n, generator=generator)]
     side, angle, mirror, x, y, bright, contrast = torch.rand(7, n, generator=generator)
     side, angle = 0.25 + 0.2 * side, 2 * torch.pi * angle
     c, s = side * angle.cos(), side * angle.sin()
     flip = torch.where(mirror < 0.5, -1.0, 1.0)
-    room = 1 - (
-        c.abs() + s.abs()
-    )  # how far the middle of a turned crop may stray before a corner leaves the square
-    placement = torch.stack([c * flip, -s, room * (2 * x - 1), s * flip, c, room * (2 * y - 1)], dim=1).view(
-        n, 2, 3
-    )
-    sheet = atlas(TEXTURES, min(512, 3 * size))
-    images = torch.empty(n, 3, size, size, dtype=torch.uint8)
-    for part in torch.arange(n).split(max(1, (1 << 19) // size**2)):
-        grey = crops(sheet, labels[part], placement[part], size, size).mean(0)
-        scale, shift = (0.7 + 0.6 * contrast[part]).view(-1, 1, 1), (0.4 * bright[part] - 0.2).view(-1, 1, 1)
-        lit = ((grey - 0.5) * scale + 0.5 + shift).mul(255).round().clamp(0, 255).to(torch.uint8)
-        images[part] = lit.unsqueeze(1)
+    # how far the middle of a turned crop may stray before a corner leaves the square
+    room = 1 - (c.abs() + s.abs())
+    placement = torch.stack([c * flip, -s, room * (2 * x - 1), s * flip, c, room * (2 * y - 1)], dim=1)
+    grey = _cut(TEXTURES, min(512, 3 * size), labels, placement, size).mean(0)
+    scale, shift = (0.7 + 0.6 * contrast).view(-1, 1, 1), (0.4 * bright - 0.2).view(-1, 1, 1)
+    lit = ((grey - 0.5) * scale + 0.5 + shift).mul(255).round().clamp(0, 255).to(torch.uint8)
+    images = lit.unsqueeze(1).expand(-1, 3, -1, -1).contiguous()
     return Pictures(images, labels, TEXTURES, f"{n} crops of textures shipped with scikit-image, seed {seed}")
 
 
@@ -322,8 +308,8 @@ def views(n: int, size: int = 32, *, seed: int = 0) -> Tensor:
     Raises:
         ValueError: for a number out of range.
     """
-    if n < 1 or not 32 <= size <= 224 or seed < 0:
-        raise ValueError(f"need n from 1, size 32–224 and seed from 0, not n={n}, size={size}, seed={seed}")
+    check_range("n", n, 1)
+    check_range("size", size, 32, 224)
     generator = torch.Generator().manual_seed(seed)
     which = torch.randint(len(PHOTOGRAPHS), (n,), generator=generator)
     side, mirror, x, y = torch.rand(4, n, generator=generator)
@@ -331,9 +317,13 @@ def views(n: int, size: int = 32, *, seed: int = 0) -> Tensor:
     flip = torch.where(mirror < 0.5, -1.0, 1.0)
     zero, room = torch.zeros(n), 1 - side
     placement = torch.stack([side * flip, zero, room * (2 * x - 1), zero, side, room * (2 * y - 1)], dim=1)
-    sheet = atlas(PHOTOGRAPHS, 2 * size)  # at most two of its pixels to one of the crop's, so nothing aliases
-    parts = [
-        crops(sheet, which[part], placement[part].view(-1, 2, 3), size, size)
-        for part in torch.arange(n).split(max(1, (1 << 19) // size**2))
-    ]
-    return torch.cat(parts, dim=1).transpose(0, 1).mul(255).round().to(torch.uint8)
+    # at most two pixels of the atlas to one of the crop's, so nothing aliases
+    cut = _cut(PHOTOGRAPHS, 2 * size, which, placement, size)
+    return cut.transpose(0, 1).mul(255).round().to(torch.uint8)
+
+
+def _cut(names: tuple[str, ...], side: int, which: Tensor, placement: Tensor, size: int) -> Tensor:
+    """Square :func:`crops` of an :func:`atlas`, shape (3, N, size, size), some at a time: a resampling takes memory."""
+    together = max(1, (1 << 19) // size**2)
+    parts = zip(which.split(together), placement.view(-1, 2, 3).split(together), strict=True)
+    return torch.cat([crops(atlas(names, side), *part, size, size) for part in parts], dim=1)

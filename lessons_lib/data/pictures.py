@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lessons_lib.checks import check_range, check_tensor
+
 
 @dataclass(frozen=True)
 class Pictures:
@@ -34,20 +36,12 @@ class Pictures:
 
     def __post_init__(self) -> None:
         """Check that the tensors fit together."""
-        if self.images.dtype != torch.uint8:
-            raise TypeError(
-                f"images must be uint8 in 0–255, not {self.images.dtype}; multiply floats by 255 first"
-            )
-        if self.labels.dtype != torch.int64:
-            raise TypeError(f"labels must be int64, not {self.labels.dtype}; call labels.long()")
-        if self.images.ndim != 4 or self.images.shape[1] != 3:
-            raise ValueError(f"images must have shape (N, 3, H, W), not {tuple(self.images.shape)}")
-        if self.labels.shape != (len(self.images),):
-            raise ValueError(
-                f"{len(self.images)} images need {len(self.images)} labels, not {tuple(self.labels.shape)}"
-            )
-        if len(self.labels) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(self.classes):
-            raise ValueError(f"labels must lie in 0–{len(self.classes) - 1}, one for each of {self.classes}")
+        if not self.images.numel() and not self.labels.numel():
+            return  # what is left out of a set may be nothing
+        check_tensor("images", self.images, "N 3 H W", torch.uint8)
+        check_tensor("labels of these images", self.labels, f"{len(self.images)}", torch.int64)
+        for label in self.labels.aminmax():
+            check_range("a label", int(label), 0, len(self.classes) - 1)
 
     def __len__(self) -> int:
         """The number of pictures."""

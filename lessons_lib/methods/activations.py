@@ -9,6 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lessons_lib.checks import check_tensor
+from lessons_lib.statistics import correlation
+
 
 def neighbour_correlation(maps: Tensor) -> Tensor:
     """How alike neighbouring positions of a feature map are: Moran's I over the pairs of next positions.
@@ -25,7 +28,7 @@ def neighbour_correlation(maps: Tensor) -> Tensor:
     >>> neighbour_correlation(torch.tensor([[[[1.0, 1.0, 0.0, 0.0]]]]))
     tensor([[0.3333]], dtype=torch.float64)
     """
-    _check_maps(maps)
+    check_tensor("feature maps", maps, "N C H W", finite=True)
     flat = maps.cpu().double()
     apart = flat - flat.mean((2, 3), keepdim=True)
     beside, above = apart[..., 1:] * apart[..., :-1], apart[:, :, 1:] * apart[:, :, :-1]
@@ -55,11 +58,11 @@ def spread(maps: Tensor) -> Tensor:
     >>> spread(torch.tensor([[[[1.0, 1.0, 0.0, 0.0]]]]))
     tensor([[0.2000]], dtype=torch.float64)
     """
-    _check_maps(maps)
-    if maps.shape[2] * maps.shape[3] < 2:
-        raise ValueError("spread needs maps of at least two positions")
-    if (maps < 0).any():
-        raise ValueError("spread is defined for activations after a ReLU; these hold negative values")
+    check_tensor("feature maps", maps, "N C H W", finite=True)
+    if maps[0, 0].numel() < 2 or (maps < 0).any():
+        raise ValueError(
+            "spread is defined for activations after a ReLU, none negative, at two positions or more"
+        )
     height, width = maps.shape[2:]
     weights = maps.cpu().double() / maps.cpu().double().sum((2, 3), keepdim=True)
     found = torch.zeros(maps.shape[:2], dtype=torch.float64)
@@ -75,7 +78,7 @@ def shuffled(maps: Tensor, *, seed: int = 0) -> Tensor:
     >>> sorted(shuffled(torch.arange(4.0).view(1, 1, 2, 2)).flatten().tolist())
     [0.0, 1.0, 2.0, 3.0]
     """
-    _check_maps(maps)
+    check_tensor("feature maps", maps, "N C H W", finite=True)
     generator = torch.Generator().manual_seed(seed)
     flat = maps.cpu().flatten(2)
     order = torch.rand(flat.shape, generator=generator).argsort(-1)
@@ -98,26 +101,9 @@ def likeness(maps: Tensor, images: Tensor) -> Tensor:
     Raises:
         ValueError: if there are not as many pictures as maps.
     """
-    _check_maps(maps)
-    if images.ndim != 4 or images.shape[1] != 3 or len(images) != len(maps):
-        raise ValueError(f"need {len(maps)} pictures of shape (3, H, W), got {tuple(images.shape)}")
+    check_tensor("feature maps", maps, "N C h w", finite=True)
+    check_tensor("pictures", images, f"{len(maps)} 3 H W")
     luma = torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64)
     grey = torch.einsum("nchw,c->nhw", images.cpu().double(), luma)[:, None]
     shrunken = F.adaptive_avg_pool2d(grey, (maps.shape[2], maps.shape[3])).flatten(2)
-    return _correlation(maps.cpu().double().flatten(2), shrunken).abs()
-
-
-def _correlation(a: Tensor, b: Tensor) -> Tensor:
-    a = a - a.mean(-1, keepdim=True)
-    b = b - b.mean(-1, keepdim=True)
-    norms = a.norm(dim=-1) * b.norm(dim=-1)
-    return torch.where(norms > 1e-12, (a * b).sum(-1) / norms, torch.nan)
-
-
-def _check_maps(maps: Tensor) -> None:
-    if maps.ndim != 4 or not maps.numel():
-        raise ValueError(
-            f"feature maps must have shape (N, C, H, W) and not be empty, got {tuple(maps.shape)}"
-        )
-    if torch.isnan(maps).any():
-        raise ValueError("the feature maps hold NaN")
+    return correlation(maps.cpu().double().flatten(2), shrunken).abs()

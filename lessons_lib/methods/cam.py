@@ -9,19 +9,22 @@ class's logit: B. Zhou et al., "Learning Deep Features for Discriminative Locali
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lessons_lib.checks import check_tensor
 from lessons_lib.networks import (
     Classes,
-    ForwardHook,
     at_least_float32,
     capture,
     class_numbers,
+    connected,
     differentiating,
     feature_maps,
     get_layer,
@@ -69,21 +72,18 @@ def find_head(model: nn.Module, inputs: Tensor) -> Head:
     linear = head_name(model, picture)
     averages: dict[str, Tensor] = {}
     pooled = torch.empty(0)
-    runs: dict[str, int] = {}
+    runs: Counter[str] = Counter()
 
-    def look(name: str) -> ForwardHook:
-        def hook(module: nn.Module, given: tuple[Any, ...], output: Any) -> None:
-            nonlocal pooled
-            runs[name] = runs.get(name, 0) + 1
-            if _is_map(output):
-                averages.pop(name, None)
-                averages[name] = output.mean(dim=(2, 3))
-            elif name == linear:
-                pooled = given[0].clone()
+    def look(name: str, module: nn.Module, given: tuple[Any, ...], output: Any) -> None:
+        nonlocal pooled
+        runs[name] += 1
+        if isinstance(output, Tensor) and output.ndim == 4 and output[0, 0].numel() > 1:
+            averages.pop(name, None)
+            averages[name] = output.mean(dim=(2, 3))
+        elif name == linear:
+            pooled = given[0].clone()
 
-        return hook
-
-    with hooked(model, {name: look(name) for name in layer_names(model)}):
+    with hooked(model, {name: partial(look, name) for name in layer_names(model)}):
         model(picture)
     matching = [name for name, average in averages.items() if runs[name] == 1 and _equal(average, pooled)]
     if not matching:
@@ -113,11 +113,7 @@ def evidence(features: Tensor, weight: Tensor, bias: Tensor | None = None) -> Te
     >>> evidence(features, weight)
     tensor([[[[-1.,  3.]]]])
     """
-    if features.ndim != 4 or weight.ndim != 2 or features.shape[1] != weight.shape[1]:
-        raise ValueError(
-            "need features (N, C, h, w) and a weight (K, C) of as many channels, "
-            f"not {tuple(features.shape)} and {tuple(weight.shape)}"
-        )
+    check_tensor("features for this weight", features, f"N {weight.shape[1]} h w")
     maps = torch.einsum("kc,nchw->nkhw", weight, features)
     return maps if bias is None else maps + bias[:, None, None]
 
@@ -238,11 +234,7 @@ def grad_cam(
             features = feature_maps(outputs[layer], layer, batch)
             score = logits.gather(1, numbers[:, None]).sum()
             (gradient,) = torch.autograd.grad(score, features, allow_unused=True)
-            if gradient is None:
-                raise ValueError(
-                    f"no gradient goes from the logits to layer {layer!r}: they do not depend on it, or something on "
-                    "the way has no derivative; choose another layer"
-                )
+            gradient = connected(gradient, "the logits", f"layer {layer!r}")
             gradient, features = (at_least_float32(part.detach().cpu()) for part in (gradient, features))
             with torch.autocast("cpu", enabled=False):  # the caller's would round the result
                 weighted = torch.einsum("nc,nchw->nhw", gradient.mean(dim=(2, 3)), features)
@@ -261,18 +253,9 @@ def upsample(maps: Tensor, size: tuple[int, int]) -> Tensor:
 
     Returns:
         Shape (..., height, width).
-
-    Raises:
-        ValueError: for no maps, or a size under 1.
     """
-    if maps.ndim < 2 or not maps.numel() or min(size) < 1:
-        raise ValueError(f"cannot enlarge maps of shape {tuple(maps.shape)} to {size}")
     flat = maps.reshape(1, -1, *maps.shape[-2:])
     return F.interpolate(flat, size=size, mode="bilinear", align_corners=False).view(*maps.shape[:-2], *size)
-
-
-def _is_map(output: Any) -> bool:
-    return isinstance(output, Tensor) and output.ndim == 4 and output.shape[2] * output.shape[3] > 1
 
 
 def _equal(a: Tensor, b: Tensor) -> bool:

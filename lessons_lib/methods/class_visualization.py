@@ -17,6 +17,7 @@ from scipy import fft
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from lessons_lib.checks import check_range, check_tensor
 from lessons_lib.networks import (
     Classes,
     class_numbers,
@@ -73,16 +74,8 @@ def maximise_activation(
     >>> print(picture.flatten().nonzero().tolist())
     [[4]]
     """
-    _check_start(start)
-    if (
-        steps < 1
-        or jitter < 0
-        or not (math.isfinite(rate) and rate > 0 and math.isfinite(weight) and weight >= 0)
-    ):
-        raise ValueError(
-            f"steps must be at least 1, rate above 0, weight and jitter at least 0, not {steps}, {rate}, {weight} "
-            f"and {jitter}"
-        )
+    check_tensor("start", start, "N 3 H W", float)
+    check_range("steps", steps, 1)
     generator = torch.Generator().manual_seed(seed)
     wanted = class_numbers(targets, count=len(start))
     with differentiating(model), evaluating(model):
@@ -96,26 +89,11 @@ def maximise_activation(
             class_numbers(classes, classes=logits.shape[1])
             goal = logits.gather(1, classes[:, None])[:, 0] - weight * picture.square().sum((1, 2, 3))
             (slope,) = torch.autograd.grad(goal.sum(), leaf)
-            if not torch.isfinite(goal).all() or not torch.isfinite(slope).all():
-                raise FloatingPointError(
-                    f"at step {step} the score became {goal.tolist()}: take another start"
-                )
+            if not (torch.isfinite(goal).all() and torch.isfinite(slope).all()):
+                raise FloatingPointError(f"at step {step} the score is {goal.tolist()}: take another start")
             length = slope.square().mean((1, 2, 3), keepdim=True).sqrt().clamp(min=1e-12)
             numbers = leaf.detach() + rate * slope / length
         return paint(numbers).detach().cpu()
-
-
-def _check_start(start: Tensor) -> None:
-    if not start.is_floating_point():
-        raise TypeError(
-            f"start must be the network's input, floating point, not {start.dtype}: normalise pictures"
-        )
-    if start.ndim != 4 or start.shape[1] != 3 or not start.numel():
-        raise ValueError(
-            f"start must have shape (N, 3, H, W), not {tuple(start.shape)}: use start[None] for one picture"
-        )
-    if not torch.isfinite(start).all():
-        raise ValueError("start holds NaN or infinite values")
 
 
 def frequencies(height: int, width: int) -> Tensor:
@@ -164,19 +142,16 @@ def power_spectrum(pictures: Tensor, bins: int = 12) -> tuple[Tensor, Tensor]:
     Raises:
         ValueError: for another shape, smaller pictures, or values that are not finite.
     """
-    if pictures.ndim != 4 or min(pictures.shape[2:]) < 16:
-        raise ValueError(f"need pictures (N, 3, H, W) of at least 16×16, not {tuple(pictures.shape)}")
+    check_tensor("pictures", pictures, "N 3 H W", finite=True)
+    check_range("the side of the pictures", min(pictures.shape[2:]), 16)
     values = pictures.detach().cpu().double()
-    if not torch.isfinite(values).all():
-        raise ValueError("the pictures hold NaN or infinite values")
     energy = spectrum(values - values.mean((2, 3), keepdim=True))
     frequency = frequencies(*pictures.shape[2:])
     slowest = 2 / min(pictures.shape[2:])  # slower waves are too few for a mean
     edges = torch.logspace(math.log10(slowest), math.log10(0.5), bins + 1, dtype=torch.float64)
-    power = []
-    for low, high in itertools.pairwise(edges):
-        power.append(energy[:, (frequency >= low) & (frequency <= high)].mean(1))
-    return (edges[1:] * edges[:-1]).sqrt(), torch.stack(power, dim=1) * (frequency.numel() - 1)
+    bands = ((frequency >= low) & (frequency <= high) for low, high in itertools.pairwise(edges))
+    power = torch.stack([energy[:, band].mean(1) for band in bands], dim=1)
+    return (edges[1:] * edges[:-1]).sqrt(), power * (frequency.numel() - 1)
 
 
 def spectrum_slope(pictures: Tensor) -> Tensor:

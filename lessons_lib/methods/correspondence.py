@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from lessons_lib.checks import check_choice, check_range, check_tensor
 from lessons_lib.data.pictures import to_input
 from lessons_lib.networks import capture
 from lessons_lib.statistics import Interval
@@ -33,21 +34,13 @@ def cover(images: Tensor, boxes: Tensor, value: int = GREY) -> Tensor:
 
     Raises:
         TypeError: if the pictures are not uint8.
-        ValueError: for shapes that do not fit, a box that leaves its picture, or a value out of range.
+        ValueError: for shapes that do not fit, or a box that leaves its picture.
     """
-    if images.dtype != torch.uint8:
-        raise TypeError(f"images must be uint8 in 0–255, not {images.dtype}")
-    if images.ndim != 4 or boxes.shape != (len(images), 4):
-        raise ValueError(
-            f"{tuple(images.shape)} needs boxes of shape ({len(images)}, 4), not {tuple(boxes.shape)}"
-        )
+    check_tensor("images", images, "N 3 H W", torch.uint8)
+    check_tensor("boxes of these images", boxes, f"{len(images)} 4")
     size = torch.tensor(images.shape[2:])
     if (boxes[:, :2] < 0).any() or (boxes[:, 2:] < 1).any() or (boxes[:, :2] + boxes[:, 2:] > size).any():
-        raise ValueError(
-            f"a box is empty or leaves its picture of {tuple(images.shape[2:])}: see face_parts.boxes_at"
-        )
-    if not 0 <= value <= 255:
-        raise ValueError(f"value must be a grey in 0–255, not {value}")
+        raise ValueError(f"a box is empty or leaves its picture of {size.tolist()}: see face_parts.boxes_at")
     hidden = images.clone()
     for image, (top, left, height, width) in zip(hidden, boxes.tolist(), strict=True):
         image[:, top : top + height, left : left + width] = value
@@ -79,13 +72,8 @@ def feature_changes(
         By layer, then condition: shape (N, …) as the layer gives it, on the CPU.
 
     Raises:
-        ValueError: for pictures that are not as many and as large as the originals, or an unknown layer.
+        ValueError: for an unknown layer.
     """
-    for condition, pictures in hidden.items():
-        if pictures.shape != images.shape:
-            raise ValueError(
-                f"{condition!r} has pictures of {tuple(pictures.shape)}, not {tuple(images.shape)}"
-            )
 
     def features(pictures: Tensor) -> dict[str, Tensor]:
         inputs = to_input(pictures).contiguous(memory_format=torch.channels_last)
@@ -125,9 +113,9 @@ def sign_distances(changes: Tensor, zeros: Zeros = "third sign") -> Tensor:
         ValueError: for no pictures or features, NaN, an unknown ``zeros``, or, if zeros are left out, two pictures
             that share no changed feature.
     """
-    if zeros not in get_args(Zeros):
-        raise ValueError(f"zeros must be one of {', '.join(map(repr, get_args(Zeros)))}, not {zeros!r}")
-    signs = _signs(changes)
+    check_choice("zeros", zeros, Zeros)
+    check_tensor("changes", changes.flatten(1), "N features", finite=True)
+    signs = changes.flatten(1).sign()
     plus, minus, unchanged = ((signs == sign).float() for sign in (1, -1, 0))
     # counts stay exact in float32 as long as there are fewer than 2²⁴ features
     agree = plus @ plus.T + minus @ minus.T
@@ -140,22 +128,12 @@ def sign_distances(changes: Tensor, zeros: Zeros = "third sign") -> Tensor:
         changed = plus + minus
         compared = changed @ changed.T
         if (compared == 0).any():
-            raise ValueError(
-                "two pictures share no changed feature: hide more, or count zeros as a third sign"
-            )
+            raise ValueError("two pictures share no changed feature: hide more, or take the third sign")
     return 1 - agree.double() / compared.double()
 
 
-def _signs(changes: Tensor) -> Tensor:
-    if changes.ndim < 2 or not changes.numel() or torch.isnan(changes).any():
-        raise ValueError(
-            f"changes must have shape (N, …), be no NaN and not be empty, got {tuple(changes.shape)}"
-        )
-    return changes.flatten(1).sign()
-
-
 @dataclass(frozen=True)
-class Difference:
+class Difference(Interval):
     """How much larger Δ is under a control than for a part.
 
     Attributes:
@@ -166,15 +144,12 @@ class Difference:
             at least as far from 0.
     """
 
-    mean: float
-    low: float
-    high: float
     p: float
 
     def __str__(self) -> str:
         """The difference with its interval, and p, to two decimals: 2,000 coins do not tell more."""
         p = "< 0.005" if self.p < 0.005 else f"= {self.p:.2f}"
-        return f"{Interval(self.mean, self.low, self.high)}, p {p}"
+        return f"{super().__str__()}, p {p}"
 
 
 def delta(distances: Tensor, *, resamples: int = 2000, seed: int = 0) -> Interval:
@@ -216,12 +191,8 @@ def compare(
         seed: of both.
 
     Raises:
-        ValueError: for shapes that do not fit, or fewer than three pictures.
+        ValueError: for fewer than three pictures, or NaN.
     """
-    if part.shape != control.shape:
-        raise ValueError(
-            f"part {tuple(part.shape)} and control {tuple(control.shape)} must have the same shape"
-        )
     count = len(part)
     both = _square(sign_distances(torch.cat([part, control]), zeros))
     own, other = _square(both[:count, :count]), both[count:, count:]
@@ -239,10 +210,8 @@ def compare(
 
 
 def _square(distances: Tensor) -> Tensor:
-    if distances.ndim != 2 or distances.shape[0] != distances.shape[1] or len(distances) < 3:
-        raise ValueError(f"need distances (N, N) of at least three pictures, not {tuple(distances.shape)}")
-    if torch.isnan(distances).any():
-        raise ValueError("the distances hold NaN")
+    check_range("the number of pictures", len(distances), 3)
+    check_tensor("distances", distances, (len(distances), len(distances)), finite=True)
     return distances.double().clone().fill_diagonal_(0)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
+from lessons_lib.checks import check_choice, check_range, check_tensor
 from lessons_lib.networks import at_least_float32
 
 Start = Literal["pca", "random"]
@@ -51,18 +52,10 @@ def tsne(
     from openTSNE import TSNE  # noqa: PLC0415 - only this function needs it
 
     _check_points(points)
-    highest = (len(points) - 1) / 3
-    if len(points) < 4:
-        raise ValueError(f"need at least 4 points to keep neighbours together, not {len(points)}")
-    if not 1 <= perplexity <= highest:
-        raise ValueError(
-            f"perplexity must lie in 1–{highest:.0f} for {len(points)} points (a third of the others), "
-            f"not {perplexity}"
-        )
-    if start not in get_args(Start):
-        raise ValueError(f"start must be one of {', '.join(get_args(Start))}, not {start!r}")
-    if iterations < 2:
-        raise ValueError(f"iterations must be at least 2, not {iterations}")
+    check_range("the number of points", len(points), 4)
+    check_range("perplexity", perplexity, 1, (len(points) - 1) / 3)  # a third of the others
+    check_choice("start", start, Start)
+    check_range("iterations", iterations, 2)
     if (points == points[0]).all():
         raise ValueError("all points are the same, so there is nothing to map")
     embedding = TSNE(
@@ -100,7 +93,7 @@ def nearest(points: Tensor, k: int, queries: Sequence[int] | None = None) -> Ten
         Positions in ``points``, int64, shape (Q, k), the nearest first; a point is never its own neighbour.
 
     Raises:
-        ValueError: for ``k`` or a query out of range, or points that hold NaN or have another shape.
+        ValueError: for ``k`` out of range, or points that hold NaN or have another shape.
 
     >>> nearest(torch.tensor([[0.0], [1.0], [5.0]]), 1)
     tensor([[1],
@@ -108,14 +101,12 @@ def nearest(points: Tensor, k: int, queries: Sequence[int] | None = None) -> Ten
             [1]])
     """
     _check_points(points)
-    _check_k(k, len(points) - 1)
+    check_range("k", k, 1, len(points) - 1)
     array = _array(points)
     search = NearestNeighbors(n_neighbors=k).fit(array)
     if queries is None:
         return torch.from_numpy(search.kneighbors(return_distance=False))
     rows = torch.as_tensor(queries, dtype=torch.int64)
-    if not len(rows) or not 0 <= int(rows.min()) <= int(rows.max()) < len(points):
-        raise ValueError(f"queries must be positions in 0–{len(points) - 1}, at least one, not {queries}")
     found = torch.from_numpy(search.kneighbors(array[rows.numpy()], k + 1, return_distance=False))
     itself = found == rows[:, None]
     itself[~itself.any(1), -1] = True  # where copies of the point crowd it out of its own neighbours
@@ -141,11 +132,9 @@ def trustworthiness(points: Tensor, placed: Tensor, k: int = 5) -> float:
     J. Venna and S. Kaski, "Neighborhood preservation in nonlinear projection methods", ICANN 2001.
     """
     _check_points(points)
-    _check_points(placed)
-    if len(points) != len(placed):
-        raise ValueError(f"{len(points)} points cannot have {len(placed)} places on the map")
+    check_tensor("places", placed, f"{len(points)} D", float, finite=True)
     n = len(points)
-    _check_k(k, (n - 1) // 2)
+    check_range("k", k, 1, (n - 1) // 2)
     neighbours = nearest(placed, k)
     # ranks depend on no scale; of this one no square overflows, and in float64 the difference of squares of tight
     # clusters that lie far apart still has digits
@@ -155,9 +144,8 @@ def trustworthiness(points: Tensor, placed: Tensor, k: int = 5) -> float:
     squares = centred.square().sum(1)
     excess = 0
     for rows in torch.arange(n).split(_BLOCK):
-        distances = (
-            squares - 2 * centred[rows] @ centred.T
-        )  # and a constant for each row, which no rank needs
+        # and a constant for each row, which no rank needs
+        distances = squares - 2 * centred[rows] @ centred.T
         distances.scatter_(1, rows[:, None], torch.inf)
         for column in distances.gather(1, neighbours[rows]).T:
             rank = (distances < column[:, None]).sum(1) + 1
@@ -171,16 +159,5 @@ def _array(points: Tensor) -> np.ndarray:
 
 
 def _check_points(points: Tensor) -> None:
-    if points.ndim != 2 or len(points) < 2 or not points.shape[1]:
-        raise ValueError(
-            f"points must have shape (N, D), at least two of them, not {tuple(points.shape)}; flatten pictures"
-        )
-    if not points.is_floating_point():
-        raise TypeError(f"points must be floating point, not {points.dtype}: use to_input(images).flatten(1)")
-    if not torch.isfinite(points).all():
-        raise ValueError("the points hold NaN or infinity")
-
-
-def _check_k(k: int, highest: int) -> None:
-    if not 1 <= k <= highest:
-        raise ValueError(f"k must lie in 1–{highest} for so many points, not {k}")
+    check_tensor("points", points, "N D", float, finite=True)
+    check_range("the number of points", len(points), 2)

@@ -6,10 +6,12 @@ scatters around 0, and :func:`effective_filters` what two layers would look for 
 
 from __future__ import annotations
 
-import torch
+from typing import Any
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lessons_lib.checks import check_choice, check_range, check_tensor
 from lessons_lib.networks import get_layer, uncompiled
 
 
@@ -36,12 +38,8 @@ def weights(model: nn.Module, layer: str) -> Tensor:
     Raises:
         ValueError: for an unknown layer, or one without such weights; the message lists those that have.
     """
-    module = get_layer(model, layer)
-    if not isinstance(module, nn.Conv2d | nn.Linear):
-        raise ValueError(
-            f"layer {layer!r} is a {type(module).__name__} and has no filters; "
-            f"these have: {', '.join(weight_layers(model)) or 'none'}"
-        )
+    module: Any = get_layer(model, layer)
+    check_choice("layer with filters", layer, weight_layers(model))
     return module.weight.detach().float().cpu().clone()
 
 
@@ -139,28 +137,16 @@ def effective_filters(
         the unit's receptive field.
 
     Raises:
-        ValueError: if the shapes do not fit each other, or a size is under 1.
+        ValueError: if the shapes do not fit each other.
     """
-    if first.ndim != 4 or second.ndim != 4 or second.shape[1] != len(first):
-        raise ValueError(
-            "need filters (C, channels, height, width) and (O, C, height, width), "
-            f"not {tuple(first.shape)} and {tuple(second.shape)}"
-        )
+    check_tensor("the first layer's filters", first, "C channels height width")
+    check_tensor("the second layer's filters", second, f"O {len(first)} height width")
     step = pool if pool_stride is None else pool_stride
-    if min(stride, pool, step) < 1:
-        raise ValueError(f"stride, pool and pool_stride must be at least 1, not {stride}, {pool} and {step}")
     window = second.new_full((len(first), 1, pool, pool), 1 / pool**2)
     spread = F.conv_transpose2d(second, window, stride=step, groups=len(first))
     return F.conv_transpose2d(spread, first, stride=stride)
 
 
 def _check_filters(filters: Tensor) -> None:
-    if filters.ndim != 4 or not filters.numel() or min(filters.shape[2:]) < 2:
-        raise ValueError(
-            "filters must have shape (outputs, inputs, height, width) and be at least 2×2, "
-            f"not {tuple(filters.shape)}"
-        )
-    if not filters.is_floating_point():
-        raise TypeError(f"filters must be floating point, not {filters.dtype}")
-    if not torch.isfinite(filters).all():
-        raise ValueError("the filters hold NaN or infinite values")
+    check_tensor("filters", filters, "outputs inputs height width", float, finite=True)
+    check_range("the side of the filters", min(filters.shape[2:]), 2)

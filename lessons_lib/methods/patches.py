@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lessons_lib.checks import check_range, check_tensor
 from lessons_lib.data.pictures import to_input
 from lessons_lib.methods.receptive_field import ReceptiveField
 from lessons_lib.networks import device_of, feature_maps, network_input, recording, run
@@ -49,7 +50,6 @@ def top_activations(
     transform: Callable[[Tensor], Tensor] = to_input,
     batch_size: int = 100,
     per_picture: bool = True,
-    channels: Sequence[int] | None = None,
 ) -> TopActivations:
     """The k strongest activations of every channel of a layer over a data set, in one pass.
 
@@ -65,103 +65,80 @@ def top_activations(
         batch_size: pictures run at a time; the result does not depend on it.
         per_picture: whether a picture may appear only once for a channel, with its strongest position, so that
             the patches differ.
-        channels: the channels wanted, in the order wanted; default: all.
 
     Raises:
         TypeError: if the pictures are not uint8, or ``transform`` gives another precision than the network's.
-        ValueError: for an unknown layer or channel, a layer that gives no feature maps with channels first, fewer
+        ValueError: for an unknown layer, a layer that gives no feature maps with channels first, fewer
             pictures (or positions) than ``k``, or NaN among the activations.
 
     Source: the selection of M. Zeiler and R. Fergus, "Visualizing and Understanding Convolutional Networks",
     ECCV 2014, figure 2.
     """
-    _check_pictures(images)
-    if k < 1:
-        raise ValueError(f"k must be at least 1, not {k}")
-    device = device_of(model)
-    best: _Best | None = None
-    done = 0
+    check_tensor("pictures", images, "N 3 H W", torch.uint8)
+    check_range("k", k, 1)
+    device, done = device_of(model), 0
+    best: tuple[Tensor, Tensor, Tensor] | None = None
     with recording(model, [layer]) as outputs:
         for batch in images.split(batch_size):
             inputs = network_input(model, transform(batch.to(device)))
             run(model, inputs.contiguous(memory_format=torch.channels_last))
-            maps = _chosen(feature_maps(outputs[layer], layer, inputs), layer, channels)
-            best = _better(best, _contenders(maps, best, k, per_picture), k, done)
+            maps = feature_maps(outputs[layer], layer, inputs)
+            worst = best[0][:, -1] if best and best[0].shape[1] == k else None
+            best = _better(best, _contenders(maps, worst, k, per_picture), k, done)
             done += len(batch)
     assert best is not None
-    if best.values.shape[1] < k:
-        raise ValueError(
-            f"there are only {best.values.shape[1]} {'pictures' if per_picture else 'positions'} to choose k = {k} from"
-        )
-    width = maps.shape[3]
-    return TopActivations(
-        best.values.cpu(), best.picture.cpu(), best.position.cpu() // width, best.position.cpu() % width
-    )
+    values, picture, position = (part.cpu() for part in best)
+    if values.shape[1] < k:
+        kind = "pictures" if per_picture else "positions"
+        raise ValueError(f"there are only {values.shape[1]} {kind} to choose k = {k} from")
+    return TopActivations(values, picture, position // maps.shape[3], position % maps.shape[3])
 
 
-@dataclass(frozen=True)
-class _Best:
-    """The best so far: activations, pictures and positions (row · width + column), each (C, up to k)."""
+def _contenders(
+    maps: Tensor, worst: Tensor | None, k: int, per_picture: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """What of a batch may enter the best: nothing at or below the worst of these, nor below the batch's own k-th.
 
-    values: Tensor
-    picture: Tensor
-    position: Tensor
-
-
-@dataclass(frozen=True)
-class _Contenders:
-    """Activations of one batch that may be among the best, in the order of pictures and positions; each (M,)."""
-
-    values: Tensor
-    channel: Tensor
-    picture: Tensor
-    position: Tensor
-
-
-def _chosen(maps: Tensor, layer: str, channels: Sequence[int] | None) -> Tensor:
-    if channels is None:
-        return maps
-    if not len(channels) or not all(0 <= channel < maps.shape[1] for channel in channels):
-        raise ValueError(f"channels of {layer!r} must be some of 0–{maps.shape[1] - 1}, not {list(channels)}")
-    return maps[:, list(channels)]
-
-
-def _contenders(maps: Tensor, best: _Best | None, k: int, per_picture: bool) -> _Contenders:
-    """What of a batch may enter the best: nothing at or below the worst of these, nor below the batch's own k-th."""
+    Activations, channels, pictures and positions (row · width + column), in the order of pictures and positions; each
+    of shape (M,).
+    """
     peaks = maps.amax((2, 3), keepdim=True)
     if torch.isnan(peaks).any():
         raise ValueError("the activations hold NaN: look for NaN in the weights or in what transform gives")
     scores = peaks if per_picture else maps
-    if best is None or best.values.shape[1] < k:
+    if worst is None:
         by_channel = scores.transpose(0, 1).flatten(1)
         kth = by_channel.topk(min(k, by_channel.shape[1])).values[:, -1]
         chosen = scores >= kth[:, None, None]
     else:
-        chosen = scores > best.values[:, -1, None, None]
+        chosen = scores > worst[:, None, None]
     picture, channel, row, column = chosen.nonzero(as_tuple=True)
     values = scores[picture, channel, row, column]
     position = row * maps.shape[3] + column
     if per_picture:
         # where the peak is matters only for the few that may enter; argmax gives the first of equals
         position = maps[picture, channel].flatten(1).argmax(1)
-    return _Contenders(values, channel, picture, position)
+    return values, channel, picture, position
 
 
-def _better(best: _Best | None, new: _Contenders, k: int, done: int) -> _Best:
-    """The k best of each channel among the best so far and a batch's contenders."""
-    values, channel, picture, position = new.values, new.channel, new.picture + done, new.position
+def _better(
+    best: tuple[Tensor, Tensor, Tensor] | None, new: tuple[Tensor, Tensor, Tensor, Tensor], k: int, done: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The k best of each channel: values, pictures and positions (C, up to k), of the best so far and a batch's."""
+    values, channel, picture, position = new
+    picture = picture + done
     if best is not None:  # first, since of equals the earlier picture wins
-        owner = torch.arange(len(best.values), device=values.device).repeat_interleave(best.values.shape[1])
-        values, channel = torch.cat([best.values.flatten(), values]), torch.cat([owner, channel])
-        picture = torch.cat([best.picture.flatten(), picture])
-        position = torch.cat([best.position.flatten(), position])
+        best_values, best_picture, best_position = (part.flatten() for part in best)
+        owner = torch.arange(len(best[0]), device=values.device).repeat_interleave(best[0].shape[1])
+        values, channel = torch.cat([best_values, values]), torch.cat([owner, channel])
+        picture, position = torch.cat([best_picture, picture]), torch.cat([best_position, position])
     order = values.argsort(descending=True, stable=True)
     order = order[channel[order].argsort(stable=True)]
     counts = channel.bincount()
     rank = torch.arange(len(order), device=values.device) - (counts.cumsum(0) - counts)[channel[order]]
     kept = order[rank < k]
     shape = (len(counts), -1)
-    return _Best(values[kept].view(shape), picture[kept].view(shape), position[kept].view(shape))
+    return values[kept].view(shape), picture[kept].view(shape), position[kept].view(shape)
 
 
 def crop(image: Tensor, field: ReceptiveField, row: int, column: int, *, fill: int = GREY) -> Tensor:
@@ -185,12 +162,7 @@ def crop(image: Tensor, field: ReceptiveField, row: int, column: int, *, fill: i
         TypeError: if the picture is not uint8.
         ValueError: if it does not have the size that ``field`` was computed for, or there is no such position.
     """
-    _check_pictures(image[None])
-    if tuple(image.shape[1:]) != field.picture:
-        raise ValueError(
-            f"the field is that of pictures of {field.picture[0]}×{field.picture[1]}, "
-            f"not {image.shape[1]}×{image.shape[2]}: call fields with this size"
-        )
+    check_tensor("a picture of this field", image, (3, *field.picture), torch.uint8)
     box, window = field.box(row, column), field.window(row, column)
     height, width = (min(a, b) for a, b in zip(field.size, field.picture, strict=True))
     top = window.top if field.size[0] <= field.picture[0] else 0
@@ -217,21 +189,10 @@ def crops(images: Tensor, top: TopActivations, channel: int, field: ReceptiveFie
     Raises:
         ValueError: if there is no such channel, or the pictures do not fit.
     """
-    if not 0 <= channel < len(top.values):
-        raise ValueError(f"channel must be in 0–{len(top.values) - 1}, not {channel}")
-    if int(top.picture.max()) >= len(images):
-        raise ValueError(
-            f"these are {len(images)} pictures, too few: pass those that top_activations was given"
-        )
+    check_range("channel", channel, 0, len(top.values) - 1)
+    check_range("the number of pictures", len(images), int(top.picture.max()) + 1)
     places = torch.stack([top.picture[channel], top.row[channel], top.column[channel]], dim=1).tolist()
     return torch.stack([crop(images[picture], field, row, column) for picture, row, column in places])
-
-
-def _check_pictures(images: Tensor) -> None:
-    if images.dtype != torch.uint8:
-        raise TypeError(f"pictures must be uint8 in 0–255, not {images.dtype}")
-    if images.ndim != 4 or images.shape[1] != 3 or not images.numel():
-        raise ValueError(f"need pictures of shape (N, 3, H, W), at least one, not {tuple(images.shape)}")
 
 
 def upsample_by_field(maps: Tensor, field: ReceptiveField) -> Tensor:
@@ -252,24 +213,16 @@ def upsample_by_field(maps: Tensor, field: ReceptiveField) -> Tensor:
         ValueError: if the maps do not have the positions of the field.
     """
     positions = (len(field.rows), len(field.columns))
-    if maps.ndim != 4 or tuple(maps.shape[2:]) != positions:
-        raise ValueError(
-            f"the field has {positions[0]}×{positions[1]} positions, the maps shape {tuple(maps.shape)}: "
-            "call fields with the size of the pictures they were made from"
-        )
-    down, across = (
-        _interpolation(
-            positions[i], field.picture[i], field.offset[i] + field.size[i] / 2, field.stride[i]
-        ).to(maps)
-        for i in (0, 1)
-    )
+    check_tensor("maps of this field", maps, ("N", "C", *positions))
+    down, across = (_interpolation(field, axis, positions[axis]).to(maps) for axis in (0, 1))
     return down @ maps @ across.T
 
 
-def _interpolation(positions: int, pixels: int, first: float, stride: int) -> Tensor:
-    """Weights (pixels, positions) of linear interpolation between units centred at ``first`` + i · ``stride``."""
-    where = ((torch.arange(pixels) + 0.5 - first) / max(stride, 1)).clamp(0, positions - 1)
-    return (1 - (where[:, None] - torch.arange(positions)).abs()).clamp(min=0)
+def _interpolation(field: ReceptiveField, axis: int, positions: int) -> Tensor:
+    """Weights (pixels, positions) of linear interpolation between the centres of the units' fields."""
+    first = field.offset[axis] + field.size[axis] / 2
+    where = (torch.arange(field.picture[axis]) + 0.5 - first) / max(field.stride[axis], 1)
+    return (1 - (where.clamp(0, positions - 1)[:, None] - torch.arange(positions)).abs()).clamp(min=0)
 
 
 def levels(maps: Tensor, quantile: float) -> Tensor:
@@ -285,14 +238,9 @@ def levels(maps: Tensor, quantile: float) -> Tensor:
     Raises:
         ValueError: for another shape or quantile, or NaN.
     """
-    if maps.ndim != 4 or not maps.numel():
-        raise ValueError(
-            f"need feature maps of shape (N, C, h, w), at least one, not of shape {tuple(maps.shape)}"
-        )
+    check_tensor("feature maps", maps, "N C h w", finite=True)
     if not 0 < quantile < 1:
         raise ValueError(f"quantile must lie between 0 and 1, not {quantile}")
-    if torch.isnan(maps).any():
-        raise ValueError("the feature maps hold NaN")
     by_channel = maps.transpose(0, 1).flatten(1)
     count = by_channel.shape[1]
     return by_channel.kthvalue(count - int(quantile * count), dim=1).values
@@ -315,8 +263,7 @@ def unit_mask(maps: Tensor, field: ReceptiveField, channel: int, quantile: float
 
     Source: D. Bau et al., "Network Dissection", CVPR 2017, figure 3.
     """
-    if maps.ndim == 4 and not 0 <= channel < maps.shape[1]:
-        raise ValueError(f"channel must be in 0–{maps.shape[1] - 1}, not {channel}")
+    check_range("channel", channel, 0, maps.shape[1] - 1)
     one = maps[:, channel : channel + 1]
     return (upsample_by_field(one, field) > levels(one, quantile)[:, None, None])[:, 0]
 
@@ -413,10 +360,8 @@ class UnitMasks:
 
         Source: P. Westfall and S. Young, "Resampling-Based Multiple Testing", 1993: the maximum statistic.
         """
-        if shuffles < 1 or self._pictures < 2:
-            raise ValueError(
-                f"need a shuffle and two pictures, not {shuffles} shuffles of {self._pictures} pictures"
-            )
+        check_range("shuffles", shuffles, 1)
+        check_range("the number of pictures", self._pictures, 2)
         codes = self._codes(masks).reshape(self._pictures, -1)
         generator = np.random.default_rng(seed)
         best = torch.zeros(masks.shape[1], dtype=torch.float64)
@@ -430,15 +375,8 @@ class UnitMasks:
 
     def _codes(self, masks: Tensor) -> np.ndarray:
         """For every pixel the parts it belongs to, one bit each: one table of counts then serves all parts."""
-        if masks.dtype != torch.bool:
-            raise TypeError(f"masks must be bool, not {masks.dtype}")
-        if masks.ndim != 4 or masks.shape[0] != self._pictures or tuple(masks.shape[2:]) != self._size:
-            raise ValueError(
-                f"need masks of shape ({self._pictures}, parts, {self._size[0]}, {self._size[1]}), "
-                f"not {tuple(masks.shape)}"
-            )
-        if not 1 <= masks.shape[1] <= _MOST_PARTS:
-            raise ValueError(f"need 1 to {_MOST_PARTS} parts, not {masks.shape[1]}")
+        check_tensor("masks", masks, (self._pictures, "P", *self._size), torch.bool)
+        check_range("the number of parts", masks.shape[1], 1, _MOST_PARTS)
         bits = 1 << torch.arange(masks.shape[1], dtype=torch.int16)
         return (masks * bits[:, None, None]).sum(1, dtype=torch.int16).flatten().numpy()
 
@@ -479,9 +417,6 @@ def dissect(
 
     Source: D. Bau et al., "Network Dissection", CVPR 2017; with chance measured instead of their fixed bar of 0.04.
     """
-    if masks.ndim != 4 or masks.shape[1] != len(parts):
-        raise ValueError(
-            f"masks of shape {tuple(masks.shape)} do not have one mask for each of {list(parts)}"
-        )
+    check_tensor("masks of these parts", masks, f"N {len(parts)} H W")
     units = UnitMasks(maps, field, quantile)
     return Dissection(tuple(parts), units.overlap(masks), units.chance(masks, shuffles, seed))

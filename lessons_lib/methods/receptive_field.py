@@ -18,8 +18,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lessons_lib.checks import check_range, check_tensor
 from lessons_lib.networks import (
     at_least_float32,
+    connected,
     differentiating,
     feature_maps,
     first_parameter,
@@ -102,10 +104,8 @@ class ReceptiveField:
         return Box(top, left, top + self.size[0], left + self.size[1])
 
     def _check(self, row: int, column: int) -> None:
-        if not (0 <= row < len(self.rows) and 0 <= column < len(self.columns)):
-            raise ValueError(
-                f"the map has {len(self.rows)}×{len(self.columns)} positions, none at row {row}, column {column}"
-            )
+        check_range("row", row, 0, len(self.rows) - 1)
+        check_range("column", column, 0, len(self.columns) - 1)
 
 
 @torch.inference_mode(False)
@@ -147,11 +147,7 @@ def receptive_fields(
     with recording(model, layers) as outputs:
         model(inputs)
     for name, output in outputs.items():
-        if output.ndim != 4:
-            raise ValueError(
-                f"layer {name!r} gives shape {tuple(output.shape)}, not a feature map (N, C, h, w): its units have no "
-                "position, and a fully connected one sees the whole picture"
-            )
+        check_tensor(f"what layer {name!r} gives", output, "N C h w")
     exact = copy.deepcopy(uncompiled(model)).to("cpu", torch.float64)
     picture = torch.rand(inputs.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     return {name: _field(exact, picture, name) for name in layers}
@@ -175,7 +171,7 @@ def effective_receptive_field(model: nn.Module, inputs: Tensor, layer: str, row:
     Raises:
         TypeError: for inputs that are not floating point, or not of the network's precision.
         ValueError: for an unknown layer, one that runs twice or not at all, gives no feature maps with channels first
-            or does not depend on the inputs, for a position that it does not have, no inputs or NaN in them.
+            or does not depend on the inputs, no inputs or NaN in them.
 
     Source: W. Luo et al., "Understanding the Effective Receptive Field in Deep Convolutional Neural Networks",
     NeurIPS 2016, section 3.
@@ -185,32 +181,19 @@ def effective_receptive_field(model: nn.Module, inputs: Tensor, layer: str, row:
         leaf = network_input(model, inputs).requires_grad_()
         model(leaf.clone())
         maps = feature_maps(outputs[layer], layer, leaf)
-        if not (0 <= row < maps.shape[2] and 0 <= column < maps.shape[3]):
-            raise ValueError(
-                f"layer {layer!r} gives shape {tuple(maps.shape)}: it has no row {row}, column {column}"
-            )
         (gradient,) = torch.autograd.grad(maps[:, :, row, column].sum(), leaf, allow_unused=True)
-    if gradient is None:
-        raise ValueError(
-            f"no gradient goes from layer {layer!r} to the inputs: it does not depend on them, or something on the way "
-            "has no derivative; choose another layer"
-        )
+    gradient = connected(gradient, f"layer {layer!r}", "the inputs")
     size = at_least_float32(gradient).abs().sum((0, 1)).cpu()
     return size / size.sum().clamp(min=torch.finfo(size.dtype).tiny)
 
 
 def _empty_input(model: nn.Module, size: int | tuple[int, int] | Tensor) -> Tensor:
     if isinstance(size, Tensor):
-        if size.ndim != 4 or len(size) != 1 or not size.numel():
-            raise ValueError(
-                f"the input must have shape (1, channels, height, width), not {tuple(size.shape)}"
-            )
+        check_tensor("the input", size, "1 channels height width")
         return network_input(model, size)
     height, width = (size, size) if isinstance(size, int) else size
-    if min(height, width) < 1:
-        raise ValueError(f"the picture must have at least one pixel, not {height}×{width}")
-    like = first_parameter(model)
-    return torch.zeros(1, 3, height, width, dtype=like.dtype, device=like.device)
+    check_range("the side of the picture", min(height, width), 1)
+    return torch.zeros(1, 3, height, width).to(first_parameter(model))
 
 
 class _EnoughError(Exception):

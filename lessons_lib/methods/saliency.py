@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lessons_lib.networks import differentiating, network_input, recording
+from lessons_lib.checks import check_tensor
+from lessons_lib.networks import connected, differentiating, network_input, recording
 
 # How autograd calls a ReLU, and a ReLU6 (a "hard tanh" from 0 on), wherever it is computed
 _RELUS = ("ReluBackward", "HardtanhBackward")
@@ -21,18 +22,8 @@ _RELUS = ("ReluBackward", "HardtanhBackward")
 # others. What works in place on part of a tensor hides behind CopySlices.
 _OTHERS = {
     *("Abs", "Celu", "Clamp", "ClampMax", "ClampMin", "CopySlices", "Elu", "Fmax", "Fmin", "Gelu", "Glu"),
-    *(
-        "Hardshrink",
-        "Hardswish",
-        "Hardtanh",
-        "LeakyRelu",
-        "LogSigmoid",
-        "MaskedFill",
-        "Maximum",
-        "Minimum",
-        "Mish",
-    ),
-    *("PreluKernel", "RreluWithNoise", "Silu", "Softplus", "Softshrink", "Threshold", "Where"),
+    *("Hardshrink", "Hardswish", "Hardtanh", "LeakyRelu", "LogSigmoid", "MaskedFill", "Maximum", "Minimum"),
+    *("Mish", "PreluKernel", "RreluWithNoise", "Silu", "Softplus", "Softshrink", "Threshold", "Where"),
 }
 
 
@@ -92,20 +83,11 @@ def _backward(model: nn.Module, inputs: Tensor, layer: str, start: Tensor, *, gu
         leaf = network_input(model, inputs).requires_grad_()
         model(leaf.clone())
         output = outputs[layer]
-        if start.shape != output.shape or torch.isnan(start).any():
-            raise ValueError(
-                f"start must have the shape of the output of {layer!r}, {tuple(output.shape)}, and hold no NaN; "
-                f"its shape is {tuple(start.shape)}"
-            )
+        check_tensor("start", start, output.shape, finite=True)
         if guided:
             _rectify(output, layer)
         (found,) = torch.autograd.grad(output, leaf, start.detach().to(output), allow_unused=True)
-    if found is None:
-        raise ValueError(
-            f"no gradient goes from layer {layer!r} to the inputs: it does not depend on them, or something on the way "
-            "has no derivative; choose another layer"
-        )
-    return found
+    return connected(found, f"layer {layer!r}", "the inputs")
 
 
 def _rectify(output: Tensor, layer: str) -> None:

@@ -6,6 +6,8 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
+from lessons_lib.checks import check_range, check_tensor
+
 CHANNELS = (16, 32, 64, 96)
 CONVOLUTIONS = tuple(f"conv{i}" for i in range(1, len(CHANNELS) + 1))
 
@@ -45,12 +47,10 @@ class ChainCNN(nn.Sequential):
                 linear=nn.Linear(fourth, classes),
             )
         )
-        for name, parameter in self.named_parameters():
-            if name.startswith("conv"):
-                if name.endswith("weight"):
-                    nn.init.kaiming_normal_(parameter, nonlinearity="relu")
-                else:
-                    nn.init.zeros_(parameter)
+        for layer in self:
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, classes) of pictures (N, 3, H, W).
@@ -58,8 +58,6 @@ class ChainCNN(nn.Sequential):
         Raises:
             ValueError: if they are not pictures of three channels and at least 16 pixels a side.
         """
-        if images.ndim != 4 or images.shape[1] != 3 or min(images.shape[2:]) < 16:
-            raise ValueError(
-                f"ChainCNN takes pictures of shape (N, 3, H, W), 16 pixels a side or more, not {tuple(images.shape)}"
-            )
+        check_tensor("pictures for ChainCNN", images, "N 3 H W")
+        check_range("the side of pictures for ChainCNN", min(images.shape[2:]), 16)
         return super().forward(images)  # type: ignore[no-any-return, unused-ignore]

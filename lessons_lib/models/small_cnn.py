@@ -6,6 +6,8 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
+from lessons_lib.checks import check_tensor
+
 CHANNELS = (32, 64, 128, 256, 256)
 BLOCKS = tuple(f"block{i}" for i in range(1, len(CHANNELS) + 1))
 
@@ -50,16 +52,10 @@ class SmallCNN(nn.Module):
         Raises:
             ValueError: if the pictures are not 32×32 in three channels.
         """
-        if images.ndim != 4 or images.shape[1] != 3:
-            raise _refused(images)
+        check_tensor("pictures of 32×32", images, "N 3 H W")
         features = images
         for name in BLOCKS:
             features = self.get_submodule(name)(features)
         # not sooner, so that the blocks' receptive fields can be measured on larger pictures
-        if images.shape[2:] != (32, 32):
-            raise _refused(images)
+        check_tensor("pictures of 32×32", images, "N 3 32 32")
         return self.classifier(self.dropout(self.embedding(self.flatten(features))))
-
-
-def _refused(images: Tensor) -> ValueError:
-    return ValueError(f"SmallCNN takes pictures of shape (N, 3, 32, 32), not {tuple(images.shape)}")

@@ -6,6 +6,8 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
+from lessons_lib.checks import check_tensor
+
 CONVOLUTIONS = ("conv1", "conv2", "conv3", "conv4", "conv5")
 
 
@@ -124,15 +126,11 @@ class SmallZFNet(nn.Sequential):
 
 
 def _forward(network: nn.Sequential, images: Tensor, size: int) -> Tensor:
-    refused = ValueError(
-        f"this network takes pictures of shape (N, 3, {size}, {size}), not {tuple(images.shape)}: resize them"
-    )
-    if images.ndim != 4 or images.shape[1] != 3:
-        raise refused
+    check_tensor(f"pictures of {size}×{size}", images, "N 3 H W")
     features = images
     for layer in network:
         # not sooner, so that receptive fields can be measured on larger pictures
-        if isinstance(layer, nn.Flatten) and images.shape[2:] != (size, size):
-            raise refused
+        if isinstance(layer, nn.Flatten):
+            check_tensor(f"pictures of {size}×{size}", images, f"N 3 {size} {size}")
         features = layer(features)
     return features

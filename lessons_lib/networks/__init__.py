@@ -2,7 +2,15 @@
 
 from lessons_lib.networks.features import features
 from lessons_lib.networks.heads import head_name, noise
-from lessons_lib.networks.hooks import ForwardHook, capture, get_layer, hooked, layer_names, recording
+from lessons_lib.networks.hooks import (
+    ForwardHook,
+    capture,
+    check_ran_once,
+    get_layer,
+    hooked,
+    layer_names,
+    recording,
+)
 from lessons_lib.networks.inputs import (
     Classes,
     at_least_float32,
@@ -15,6 +23,7 @@ from lessons_lib.networks.inputs import (
 )
 from lessons_lib.networks.running import (
     accuracy,
+    connected,
     differentiating,
     evaluating,
     memory_format,
@@ -23,31 +32,3 @@ from lessons_lib.networks.running import (
     seeded,
     uncompiled,
 )
-
-__all__ = [
-    "Classes",
-    "ForwardHook",
-    "accuracy",
-    "at_least_float32",
-    "capture",
-    "class_numbers",
-    "device_of",
-    "differentiating",
-    "evaluating",
-    "feature_maps",
-    "features",
-    "first_parameter",
-    "get_layer",
-    "head_name",
-    "hooked",
-    "layer_names",
-    "logits_of",
-    "memory_format",
-    "network_input",
-    "noise",
-    "predict",
-    "recording",
-    "run",
-    "seeded",
-    "uncompiled",
-]

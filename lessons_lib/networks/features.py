@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lessons_lib.checks import check_range, check_tensor
 from lessons_lib.data.pictures import to_input
 from lessons_lib.networks.hooks import recording
 from lessons_lib.networks.inputs import device_of, feature_maps, network_input
@@ -54,16 +55,9 @@ def features(
     >>> {name: tuple(points.shape) for name, points in features(SmallCNN(), images, ["block1"], pool=2).items()}
     {'block1': (2, 128)}
     """
-    if images.dtype != torch.uint8:
-        raise TypeError(
-            f"features expects uint8 pictures in 0–255, not {images.dtype}; see pictures.to_picture"
-        )
-    if images.ndim != 4 or not len(images):
-        raise ValueError(f"need pictures of shape (N, 3, H, W), at least one, not {tuple(images.shape)}")
-    if not layers:
-        raise ValueError("name at least one layer; layer_names(model) lists them")
-    if pool is not None and pool < 1:
-        raise ValueError(f"pool must be at least 1 region a side, not {pool}")
+    check_tensor("pictures", images, "N 3 H W", torch.uint8)
+    check_range("the number of layers", len(layers), 1)
+    check_range("pool", 1 if pool is None else pool, 1)
     device = device_of(model)
     points: dict[str, Tensor] = {}
     with recording(model, layers) as outputs:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lessons_lib.networks.hooks import ForwardHook, hooked
+from lessons_lib.networks.hooks import hooked
 from lessons_lib.networks.inputs import device_of, first_parameter, logits_of
 from lessons_lib.networks.running import evaluating
 
@@ -37,15 +38,12 @@ def head_name(model: nn.Module, inputs: Tensor | None = None) -> str:
     given = noise(model) if inputs is None else inputs[:1].to(device_of(model))
     outputs: dict[str, Tensor] = {}
 
-    def look(name: str) -> ForwardHook:
-        def hook(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
-            outputs.pop(name, None)  # so that the layer that ran last is the last one
-            outputs[name] = output.clone()
-
-        return hook
+    def look(name: str, module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
+        outputs.pop(name, None)  # so that the layer that ran last is the last one
+        outputs[name] = output.clone()
 
     linears = [name for name, module in model.named_modules() if name and isinstance(module, nn.Linear)]
-    with hooked(model, {name: look(name) for name in linears}):
+    with hooked(model, {name: partial(look, name) for name in linears}):
         logits = logits_of(model(given))
     found = [name for name, output in outputs.items() if _same(output.to(logits.dtype), logits)]
     if not found:

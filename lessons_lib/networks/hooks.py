@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -117,7 +118,8 @@ def recording(model: nn.Module, layers: Sequence[str], *, graph: bool = False) -
     Raises:
         ValueError: for an unknown layer, for a layer that runs twice in one pass (which output would be meant?)
             and, at the end of the pass, for one that did not run.
-        TypeError: for a layer whose output is not a single tensor, or not floating point where the graph is wanted.
+        TypeError: for a layer whose output is not a single tensor.
+        RuntimeError: for a layer whose output is not floating point, where the graph is wanted.
 
     >>> model = nn.Sequential(nn.ReLU(), nn.Flatten())
     >>> with recording(model, ["0"]) as outputs:
@@ -129,20 +131,17 @@ def recording(model: nn.Module, layers: Sequence[str], *, graph: bool = False) -
     runs = dict.fromkeys(layers, 0)
     passing = False
 
-    def recorder(name: str) -> ForwardHook:
-        def record(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Tensor | None:
-            if not isinstance(output, Tensor):
-                raise TypeError(
-                    f"layer {name!r} gives a {type(output).__name__}, not a tensor: choose a layer inside it"
-                )
-            kept = output.clone() if graph else output.detach().clone()
-            if passing:  # and not run again, in the backward pass of a network under activation checkpointing
-                runs[name] += 1
-                outputs[name] = _differentiable(kept, name) if graph else kept
-            # nobody but the caller holds the copy kept: the network goes on from another, which it may overwrite
-            return kept.clone() if graph else None
-
-        return record
+    def record(name: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Tensor | None:
+        if not isinstance(output, Tensor):
+            raise TypeError(
+                f"layer {name!r} gives a {type(output).__name__}, not a tensor: choose a layer inside it"
+            )
+        kept = output.clone() if graph else output.detach().clone()
+        if passing:  # and not run again, in the backward pass of a network under activation checkpointing
+            runs[name] += 1
+            outputs[name] = kept.requires_grad_() if graph else kept
+        # nobody but the caller holds the copy kept: the network goes on from another, which it may overwrite
+        return kept.clone() if graph else None
 
     def start(module: nn.Module, inputs: tuple[Any, ...]) -> None:
         nonlocal passing
@@ -153,24 +152,23 @@ def recording(model: nn.Module, layers: Sequence[str], *, graph: bool = False) -
         nonlocal passing
         passing = False
         for name, times in runs.items():
-            if times == 0:
-                raise ValueError(f"layer {name!r} did not run in this forward pass")
-            if times > 1:
-                raise ValueError(
-                    f"layer {name!r} ran {times} times in one forward pass, so its activation is ambiguous; "
-                    "give each use a module of its own"
-                )
+            check_ran_once(name, times)
 
-    with hooked(model, {name: recorder(name) for name in layers}), contextlib.ExitStack() as stack:
+    with hooked(model, {name: partial(record, name) for name in layers}), contextlib.ExitStack() as stack:
         stack.callback(uncompiled(model).register_forward_pre_hook(start).remove)
         stack.callback(uncompiled(model).register_forward_hook(check).remove)
         yield outputs
 
 
-def _differentiable(output: Tensor, name: str) -> Tensor:
-    if not output.is_floating_point():
-        raise TypeError(f"layer {name!r} gives {output.dtype}, which has no gradient: choose another layer")
-    return output if output.requires_grad else output.requires_grad_()
+def check_ran_once(layer: str, times: int) -> None:
+    """ValueError unless a layer ran just once in a forward pass."""
+    if times == 0:
+        raise ValueError(f"layer {layer!r} did not run in this forward pass")
+    if times > 1:
+        raise ValueError(
+            f"layer {layer!r} ran {times} times in one forward pass, so its activation is ambiguous; "
+            "give each use a module of its own"
+        )
 
 
 @torch.no_grad()

@@ -6,6 +6,7 @@ NumPy integer or a tensor of one. Each of these questions is answered here once,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,9 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lessons_lib.checks import check_range
+
 Classes = int | Tensor | Sequence[int] | np.ndarray
 """One class, or a row of them: Python's or NumPy's integers, or a tensor, such as the one of no dimensions that
 ``argmax()`` gives."""
+
+_WHOLE_NUMBERS = {torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
 
 
 def first_parameter(model: nn.Module) -> Tensor:
@@ -52,8 +57,8 @@ def network_input(model: nn.Module, inputs: Tensor) -> Tensor:
     precisions = {parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()}
     if precisions and inputs.dtype not in precisions and not torch.is_autocast_enabled(device.type):
         raise TypeError(
-            f"the inputs are {inputs.dtype} and the network {_listed(precisions)}: convert one of them, "
-            "as with network.float() or inputs.to(...)"
+            f"the inputs are {inputs.dtype} and the network {' and '.join(sorted(map(str, precisions)))}: convert one "
+            "of them, as with network.float() or inputs.to(...)"
         )
     return inputs.detach().to(device, copy=True)
 
@@ -88,12 +93,7 @@ def logits_of(output: Any, *, softmax: bool = False) -> Tensor:
     return output
 
 
-def class_numbers(
-    targets: int | Tensor | Sequence[int] | np.ndarray,
-    *,
-    classes: int | None = None,
-    count: int | None = None,
-) -> Tensor:
+def class_numbers(targets: Classes, *, classes: int | None = None, count: int | None = None) -> Tensor:
     """Classes as int64, shape (N,), whatever kind of whole number they came as.
 
     Args:
@@ -112,22 +112,14 @@ def class_numbers(
         numbers = torch.as_tensor(np.asarray(targets) if isinstance(targets, Sequence) else targets)
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(f"a class must be a whole number, or a row of them, not {targets!r}") from error
-    if numbers.numel() and (
-        numbers.is_floating_point() or numbers.is_complex() or numbers.dtype == torch.bool
-    ):
+    if numbers.numel() and numbers.dtype not in _WHOLE_NUMBERS:
         raise TypeError(f"a class must be a whole number, not {targets!r}, which is {numbers.dtype}")
     if numbers.ndim > 1 or not numbers.numel() or (count is not None and numbers.shape not in {(), (count,)}):
-        wanted = (
-            "one class or a row of them"
-            if count is None
-            else f"one class, or one for each of {count} pictures"
-        )
-        raise ValueError(f"need {wanted}, not shape {tuple(numbers.shape)}")
+        wanted = "" if count is None else f" of {count} pictures"
+        raise ValueError(f"need one class, or one for each{wanted}, not shape {tuple(numbers.shape)}")
     numbers = numbers.detach().long()
-    low, high = int(numbers.min()), int(numbers.max())
-    if low < 0 or (classes is not None and high >= classes):
-        allowed = "at least 0" if classes is None else f"in 0–{classes - 1}"
-        raise ValueError(f"classes must be {allowed}, not {numbers.tolist()}")
+    for number in numbers.aminmax():
+        check_range("classes", int(number), 0, math.inf if classes is None else classes - 1)
     return numbers.expand(count) if count is not None else numbers.reshape(-1)
 
 
@@ -181,7 +173,3 @@ def _parts(output: Any) -> str:
     if isinstance(output, dict):
         return f" of {', '.join(map(repr, output))}"
     return f" of {len(output)}" if isinstance(output, tuple | list) else ""
-
-
-def _listed(precisions: set[torch.dtype]) -> str:
-    return " and ".join(sorted(map(str, precisions)))

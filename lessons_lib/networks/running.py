@@ -9,6 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from lessons_lib.checks import check_range
 from lessons_lib.data.pictures import Pictures, to_input
 from lessons_lib.networks.inputs import device_of, logits_of
 
@@ -39,6 +40,20 @@ def differentiating(model: nn.Module) -> Iterator[None]:
         )
     with torch.inference_mode(False), torch.enable_grad():
         yield
+
+
+def connected(gradient: Tensor | None, output: str, wanted: str) -> Tensor:
+    """The gradient that ``torch.autograd.grad`` gave, once it is sure that there is one.
+
+    Raises:
+        ValueError: if none goes from ``output`` to what it was ``wanted`` for.
+    """
+    if gradient is None:
+        raise ValueError(
+            f"no gradient goes from {output} to {wanted}: it does not depend on that, or something on the way has no "
+            "derivative; choose another layer"
+        )
+    return gradient
 
 
 @contextlib.contextmanager
@@ -125,17 +140,13 @@ def predict(
     >>> predict(nn.Sequential(nn.Flatten(), nn.Linear(3072, 10)), images).shape
     torch.Size([4, 10])
     """
-    if not len(images):
-        raise ValueError("there are no pictures to predict")
-    device = device_of(model)
+    check_range("the number of pictures", len(images), 1)
+    device, logits = device_of(model), []
     with evaluating(model):
-        batches = (transform(batch.to(device)) for batch in images.split(batch_size))
-        return torch.cat(
-            [
-                logits_of(run(model, batch.contiguous(memory_format=torch.channels_last))).float().cpu()
-                for batch in batches
-            ]
-        )
+        for batch in images.split(batch_size):
+            inputs = transform(batch.to(device)).contiguous(memory_format=torch.channels_last)
+            logits.append(logits_of(run(model, inputs)).float().cpu())
+    return torch.cat(logits)
 
 
 def accuracy(

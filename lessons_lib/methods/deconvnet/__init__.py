@@ -24,21 +24,3 @@ from lessons_lib.methods.deconvnet.features import agreement, aliased
 from lessons_lib.methods.deconvnet.steps import Step, Switches, max_pool, rectify, transposed_filter, unpool
 from lessons_lib.methods.deconvnet.way_down import Projection, Reversal, deconvnet, keep, project
 from lessons_lib.methods.deconvnet.way_up import Trace, trace
-
-__all__ = [
-    "Projection",
-    "Reversal",
-    "Step",
-    "Switches",
-    "Trace",
-    "agreement",
-    "aliased",
-    "deconvnet",
-    "keep",
-    "max_pool",
-    "project",
-    "rectify",
-    "trace",
-    "transposed_filter",
-    "unpool",
-]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lessons_lib.methods.deconvnet.steps import check_maps
+from lessons_lib.checks import check_range, check_tensor
+from lessons_lib.statistics import correlation
 
 
 def agreement(maps: Tensor, final: Tensor) -> Tensor:
@@ -20,17 +21,11 @@ def agreement(maps: Tensor, final: Tensor) -> Tensor:
         at either time.
 
     Raises:
-        ValueError: if the shapes differ or are others.
+        ValueError: if the shapes differ.
     """
-    if maps.shape != final.shape or maps.ndim not in {2, 4} or not maps.numel():
-        raise ValueError(
-            "need activations of the same pictures at two times, shape (N, C, H, W) or (N, C), "
-            f"not {tuple(maps.shape)} and {tuple(final.shape)}"
-        )
+    check_tensor("activations at the other time", maps, final.shape)
     early, late = (stack.detach().cpu().transpose(0, 1).flatten(1).double() for stack in (maps, final))
-    early, late = (flat - flat.mean(1, keepdim=True) for flat in (early, late))
-    norms = early.norm(dim=1) * late.norm(dim=1)
-    return torch.where(norms > 1e-12, (early * late).sum(1) / norms, torch.nan)
+    return correlation(early, late)
 
 
 def aliased(maps: Tensor, stride: int) -> Tensor:
@@ -50,12 +45,9 @@ def aliased(maps: Tensor, stride: int) -> Tensor:
     Raises:
         ValueError: for another shape, or a stride that does not fit the maps.
     """
-    check_maps(maps)
+    check_tensor("feature maps", maps, "N C H W")
     height, width = maps.shape[2:]
-    if not 1 <= stride <= min(height, width) // 2:
-        raise ValueError(
-            f"stride must be in 1–{min(height, width) // 2} for maps of {height}×{width}, not {stride}"
-        )
+    check_range("stride", stride, 1, min(height, width) // 2)
     windows = [torch.hann_window(side, periodic=False, dtype=torch.float64) for side in (height, width)]
     window = torch.outer(*windows)
     maps = maps.detach().cpu().double()  # not every device has float64

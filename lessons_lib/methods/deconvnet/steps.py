@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from lessons_lib.checks import check_choice, check_tensor
 
 
 @dataclass(frozen=True)
@@ -51,16 +54,9 @@ def max_pool(maps: Tensor, layer: nn.MaxPool2d) -> tuple[Tensor, Switches]:
     Raises:
         ValueError: if the maps have another shape or there are none.
     """
-    check_maps(maps)
-    pooled, index = F.max_pool2d(
-        maps,
-        layer.kernel_size,
-        layer.stride,
-        layer.padding,
-        layer.dilation,
-        ceil_mode=layer.ceil_mode,
-        return_indices=True,
-    )
+    check_tensor("feature maps", maps, "N C H W")
+    size = layer.kernel_size, layer.stride, layer.padding, layer.dilation
+    pooled, index = F.max_pool2d(maps, *size, ceil_mode=layer.ceil_mode, return_indices=True)
     return pooled, Switches(index, maps.shape[2], maps.shape[3])
 
 
@@ -85,10 +81,7 @@ def unpool(pooled: Tensor, switches: Switches) -> Tensor:
     tensor([[[[0., 5.],
               [0., 0.]]]])
     """
-    if pooled.shape != switches.index.shape:
-        raise ValueError(
-            f"need one value for each switch, shape {tuple(switches.index.shape)}, not {tuple(pooled.shape)}"
-        )
+    check_tensor("pooled, a value for each switch,", pooled, switches.index.shape)
     count, channels = pooled.shape[:2]
     flat = pooled.new_zeros(count, channels, switches.height * switches.width)
     flat.scatter_add_(2, switches.index.flatten(2), pooled.flatten(2))
@@ -116,11 +109,7 @@ def transposed_filter(maps: Tensor, layer: nn.Conv2d, size: tuple[int, int]) -> 
     Raises:
         ValueError: if the layer does not make maps of this size from inputs of that.
     """
-    if layer.padding_mode != "zeros":
-        raise ValueError(
-            f"a deconvnet can transpose convolutions padded with zeros, not {layer.padding_mode}"
-        )
-    check_maps(maps)
+    check_invertible("convolution", layer)
     reach = [d * (k - 1) for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
     if layer.padding == "same":
         before, padding = [r // 2 for r in reach], reach
@@ -132,9 +121,7 @@ def transposed_filter(maps: Tensor, layer: nn.Conv2d, size: tuple[int, int]) -> 
         s + p - r - 1 - stride * (m - 1)
         for s, p, r, stride, m in zip(size, padding, reach, layer.stride, maps.shape[2:], strict=True)
     ]
-    if maps.shape[1] != layer.out_channels or any(
-        not 0 <= extra < stride for extra, stride in zip(spare, layer.stride, strict=True)
-    ):
+    if not all(0 <= extra < stride for extra, stride in zip(spare, layer.stride, strict=True)):
         raise ValueError(
             f"{layer} does not make maps of shape {tuple(maps.shape[1:])} from inputs of {size[0]}×{size[1]}"
         )
@@ -164,24 +151,8 @@ class Step:
     switches: Switches | None = None
 
 
-def _filter(maps: Tensor, step: Step) -> Tensor:
-    assert isinstance(step.module, nn.Conv2d)
-    return transposed_filter(maps, step.module, (step.shape[2], step.shape[3]))
-
-
-def _unpool(maps: Tensor, step: Step) -> Tensor:
-    assert step.switches is not None
-    return unpool(maps, step.switches)
-
-
-def _connect_back(maps: Tensor, step: Step) -> Tensor:
-    assert isinstance(step.module, nn.Linear)
-    return maps @ step.module.weight
-
-
 def _scale(maps: Tensor, step: Step) -> Tensor:
-    norm = step.module
-    assert isinstance(norm, nn.BatchNorm2d) and norm.running_var is not None
+    norm: Any = step.module
     factor = (norm.running_var + norm.eps).rsqrt()
     if norm.weight is not None:
         factor = factor * norm.weight
@@ -189,7 +160,7 @@ def _scale(maps: Tensor, step: Step) -> Tensor:
 
 
 def _spread(maps: Tensor, step: Step) -> Tensor:
-    """The transpose of an average pooling, which is linear, by its derivative."""
+    """The transpose of a layer that is linear, such as an average pooling, by its derivative."""
     with torch.enable_grad():
         blank = maps.new_zeros(step.shape, requires_grad=True)
         (spread,) = torch.autograd.grad(step.module(blank), blank, maps)
@@ -200,11 +171,11 @@ def _pass(maps: Tensor, step: Step) -> Tensor:
     return maps
 
 
-REVERSE: dict[type[nn.Module], tuple[str, Callable[[Tensor, Step], Tensor]]] = {
-    nn.Conv2d: ("filter", _filter),
-    nn.Linear: ("filter", _connect_back),
+REVERSE: dict[type[nn.Module], tuple[str, Callable[[Tensor, Any], Tensor]]] = {
+    nn.Conv2d: ("filter", lambda maps, step: transposed_filter(maps, step.module, step.shape[2:])),
+    nn.Linear: ("filter", lambda maps, step: maps @ step.module.weight),
     nn.ReLU: ("rectify", lambda maps, step: rectify(maps)),
-    nn.MaxPool2d: ("unpool", _unpool),
+    nn.MaxPool2d: ("unpool", lambda maps, step: unpool(maps, step.switches)),
     nn.AvgPool2d: ("spread", _spread),
     nn.AdaptiveAvgPool2d: ("spread", _spread),
     nn.BatchNorm2d: ("scale", _scale),
@@ -224,19 +195,9 @@ def check_invertible(name: str, module: nn.Module) -> None:
         raise ValueError(
             f"layer {name!r} is a {type(module).__name__}, which a deconvnet has no inverse for; it knows {known}"
         )
-    if isinstance(module, nn.Conv2d) and module.padding_mode != "zeros":
-        raise ValueError(
-            f"layer {name!r} pads by {module.padding_mode!r}; a deconvnet can invert padding by zeros"
-        )
+    if isinstance(module, nn.Conv2d):
+        check_choice(f"inverse of layer {name!r} with padding by", module.padding_mode, ["zeros"])
     if isinstance(module, nn.BatchNorm2d) and module.running_var is None:
         raise ValueError(
             f"layer {name!r} keeps no running statistics, so it is no fixed scale that a deconvnet can invert"
-        )
-
-
-def check_maps(maps: Tensor) -> None:
-    """ValueError for what is no stack of feature maps."""
-    if maps.ndim != 4 or not maps.numel():
-        raise ValueError(
-            f"feature maps must have shape (N, C, H, W) and not be empty, got {tuple(maps.shape)}"
         )

@@ -7,8 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from lessons_lib.checks import check_range, check_tensor
 from lessons_lib.methods.deconvnet.steps import REVERSE
 from lessons_lib.methods.deconvnet.way_up import Trace, trace
+
+Index = int | Tensor
+"""For all pictures, or int64 (N,) with one for each."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +50,7 @@ class Projection:
 
 
 def keep(
-    activations: Tensor,
-    channel: int | Tensor,
-    row: int | Tensor | None = None,
-    column: int | Tensor | None = None,
+    activations: Tensor, channel: Index, row: Index | None = None, column: Index | None = None
 ) -> Tensor:
     """Set all activations of each picture to 0 but one of ``channel``: by default its greatest.
 
@@ -63,21 +64,16 @@ def keep(
         Shape of ``activations``.
 
     Raises:
-        ValueError: for another shape, or a channel or position that is not there.
+        ValueError: for a channel or position that is not there.
     """
-    if activations.ndim not in {2, 4} or not activations.numel():
-        raise ValueError(
-            f"activations must have shape (N, C, H, W) or (N, C), not {tuple(activations.shape)}"
-        )
     if (row is None) != (column is None):
         raise ValueError("give both row and column, or neither to keep the channel's greatest activation")
     if row is not None and activations.ndim == 2:
         raise ValueError("a fully connected layer has no rows and columns: give the channel only")
+    given = [channel] if row is None or column is None else [channel, row, column]
     pictures = torch.arange(len(activations), device=activations.device)
-    at = [pictures, _index(channel, activations, 1, "channel")]
-    if row is not None and column is not None:
-        at += [_index(row, activations, 2, "row"), _index(column, activations, 3, "column")]
-    elif activations.ndim == 4:
+    at = [pictures, *(_index(value, activations, i) for i, value in enumerate(given, 1))]
+    if row is None and activations.ndim == 4:
         width = activations.shape[3]
         greatest = activations[at[0], at[1]].flatten(1).argmax(1)
         at += [greatest // width, greatest % width]
@@ -101,13 +97,7 @@ def project(trace: Trace, start: Tensor) -> Projection:
     Raises:
         ValueError: if ``start`` has another shape or holds NaN.
     """
-    if start.shape != trace.activations.shape:
-        raise ValueError(
-            f"start must have the shape of the activations, {tuple(trace.activations.shape)}, "
-            f"not {tuple(start.shape)}"
-        )
-    if torch.isnan(start).any():
-        raise ValueError("start holds NaN")
+    check_tensor("start", start, trace.activations.shape, finite=True)
     maps, reversals = start.to(trace.activations), []
     for step in reversed(trace.steps):
         operation, reverse = REVERSE[type(step.module)]
@@ -120,9 +110,9 @@ def deconvnet(
     model: nn.Module,
     inputs: Tensor,
     layer: str,
-    channel: int | Tensor,
-    row: int | Tensor | None = None,
-    column: int | Tensor | None = None,
+    channel: Index,
+    row: Index | None = None,
+    column: Index | None = None,
 ) -> Projection:
     """Project one activation of each picture to pixels: :func:`trace`, :func:`keep` and :func:`project` in one call.
 
@@ -142,14 +132,10 @@ def deconvnet(
     return project(way_up, keep(way_up.activations, channel, row, column))
 
 
-def _index(value: int | Tensor, activations: Tensor, dimension: int, name: str) -> Tensor:
+def _index(value: Index, activations: Tensor, dimension: int) -> Tensor:
     """``value`` as one index for each picture, int64 (N,); ValueError if it is out of range."""
-    count, size = len(activations), activations.shape[dimension]
-    index = torch.as_tensor(value)
-    if index.is_floating_point() or index.dtype == torch.bool or index.ndim > 1:
-        raise ValueError(f"{name} must be a whole number, or one for each picture, not {value!r}")
-    if index.ndim == 1 and len(index) != count:
-        raise ValueError(f"{count} pictures need {count} values of {name}, not {len(index)}")
-    if not 0 <= int(index.min()) <= int(index.max()) < size:
-        raise ValueError(f"{name} must be in 0–{size - 1}, not {value}")
-    return index.long().to(activations.device).expand(count)
+    index = torch.as_tensor(value).expand(len(activations))
+    for end in index.aminmax():
+        what = ("channel", "row", "column")[dimension - 1]
+        check_range(what, int(end), 0, activations.shape[dimension] - 1)
+    return index.to(activations.device)

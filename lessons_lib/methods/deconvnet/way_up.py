@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from lessons_lib.checks import check_tensor
 from lessons_lib.methods.deconvnet.steps import Step, Switches, check_invertible, max_pool
-from lessons_lib.networks import ForwardHook, evaluating, get_layer, hooked, network_input, uncompiled
+from lessons_lib.networks import (
+    ForwardHook,
+    check_ran_once,
+    evaluating,
+    get_layer,
+    hooked,
+    network_input,
+    uncompiled,
+)
 
 
 @dataclass(frozen=True)
@@ -55,12 +66,12 @@ def trace(model: nn.Module, inputs: Tensor, layer: str) -> Trace:
         TypeError: for inputs that are not floating point.
     """
     get_layer(model, layer)
-    if inputs.ndim != 4:
-        raise ValueError(f"inputs must have shape (N, C, H, W), not {tuple(inputs.shape)}")
+    check_tensor("inputs", inputs, "N C H W")
     inputs = network_input(model, inputs)
     model = uncompiled(model)
     watch = _Watch(inputs, layer)
-    parts = {name: watch.module(name) for name, module in model.named_modules() if _is_leaf(name, module)}
+    leaves = [name for name, module in model.named_modules() if name and not any(module.children())]
+    parts: dict[str, ForwardHook] = {name: partial(watch.module, name) for name in leaves}
     with hooked(model, parts | ({} if layer in parts else {layer: watch.container})):
         model(watch.last)
     watch.finish()
@@ -78,7 +89,7 @@ class _Watch:
     def __init__(self, inputs: Tensor, target: str) -> None:
         self.target = target
         self.steps: list[Step] = []
-        self.runs: dict[str, int] = {}
+        self.runs: Counter[str] = Counter()
         self.reached = False
         self.pass_on(inputs)
 
@@ -91,31 +102,29 @@ class _Watch:
         self.version = self.last._version
         return self.last
 
-    def module(self, name: str) -> ForwardHook:
+    def module(
+        self, name: str, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor
+    ) -> Tensor | None:
         """The hook of a module without parts."""
-
-        def record(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
-            self.runs[name] = self.runs.get(name, 0) + 1
-            if self.reached:
-                return None
-            before = f"{self.steps[-1].name!r} and {name!r}" if self.steps else f"the input and {name!r}"
-            if not inputs or not self._came_from_last(inputs[0], int(getattr(module, "inplace", False))):
-                raise ValueError(
-                    f"between {before} the network computes something that is not a module: a skip connection, a "
-                    "branch, or a function such as F.relu. A deconvnet cannot see it, and needs a chain of modules"
-                )
-            check_invertible(name, module)
-            if not isinstance(output, Tensor):
-                raise TypeError(f"layer {name!r} gives a {type(output).__name__}, not a tensor")
-            self.steps.append(Step(name, module, inputs[0].shape, output))
-            self.reached = name == self.target
-            return self.pass_on(output)
-
-        return record
+        self.runs[name] += 1
+        if self.reached:
+            return None
+        before = f"{self.steps[-1].name!r} and {name!r}" if self.steps else f"the input and {name!r}"
+        if not inputs or not self._came_from_last(inputs[0], int(getattr(module, "inplace", False))):
+            raise ValueError(
+                f"between {before} the network computes something that is not a module: a skip connection, a "
+                "branch, or a function such as F.relu. A deconvnet cannot see it, and needs a chain of modules"
+            )
+        check_invertible(name, module)
+        if not isinstance(output, Tensor):
+            raise TypeError(f"layer {name!r} gives a {type(output).__name__}, not a tensor")
+        self.steps.append(Step(name, module, inputs[0].shape, output))
+        self.reached = name == self.target
+        return self.pass_on(output)
 
     def container(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         """The hook of the layer asked for, if that has parts: it must give what its last part gave."""
-        self.runs[self.target] = self.runs.get(self.target, 0) + 1
+        self.runs[self.target] += 1
         if not self.steps or not self._came_from_last(output, 0):
             raise ValueError(
                 f"{self.target!r} does not end with a module: choose a layer inside it, of those that have no parts"
@@ -125,14 +134,7 @@ class _Watch:
     def finish(self) -> None:
         """Check that each layer of the chain ran once."""
         for name in (self.target, *(step.name for step in self.steps)):
-            times = self.runs.get(name, 0)
-            if times == 0:
-                raise ValueError(f"layer {name!r} did not run in this forward pass")
-            if times > 1:
-                raise ValueError(
-                    f"layer {name!r} ran {times} times in one forward pass, so a step of that name is ambiguous; "
-                    "give each use a module of its own"
-                )
+            check_ran_once(name, self.runs[name])
 
     def _came_from_last(self, tensor: Tensor, own_changes: int) -> bool:
         return (
@@ -141,10 +143,6 @@ class _Watch:
             and tensor.numel() == self.last.numel()
             and tensor._version - self.version <= own_changes
         )
-
-
-def _is_leaf(name: str, module: nn.Module) -> bool:
-    return bool(name) and not any(module.children())
 
 
 def _again(steps: list[Step], inputs: Tensor) -> list[Step]:
@@ -158,12 +156,11 @@ def _again(steps: list[Step], inputs: Tensor) -> list[Step]:
             maps = step.module(maps.clone())  # which may work in place
         # of the layer's precision: 1e-4 in float32
         tolerance = 800 * torch.finfo(maps.dtype).eps
-        if maps.shape != step.output.shape or not torch.allclose(
-            maps, step.output, rtol=tolerance, atol=tolerance * step.output.abs().max().item() / 10
-        ):
+        off = tolerance * step.output.abs().max().item() / 10
+        if maps.shape != step.output.shape or not torch.allclose(maps, step.output, tolerance, off):
             raise ValueError(
                 f"run by itself, layer {step.name!r} gives something else than in the network: "
                 "part of what the network computes before it is not a module, so a deconvnet cannot invert it"
             )
-        done.append(Step(step.name, step.module, step.shape, maps, switches))
+        done.append(replace(step, output=maps, switches=switches))
     return done

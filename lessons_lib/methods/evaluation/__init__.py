@@ -50,11 +50,3 @@ from lessons_lib.methods.evaluation.referee import (
     part_places,
     score,
 )
-
-__all__ = [
-    "SMALL_IS_GOOD", "Curve", "Explainer", "Grids", "Scores", "agreement", "cam_map", "centre_gaussian",
-    "constant", "deconvnet_map", "deletion", "edges", "explain", "grad_cam_map", "gradient_map", "grids",
-    "guided_backpropagation_map", "insertion", "layers_with_weights", "occlusion_map", "part_effects",
-    "part_masses", "part_places", "pointing_game", "randomised", "rank_correlation", "ranking",
-    "relevance_mass_accuracy", "rise", "score",
-]  # fmt: skip

@@ -9,8 +9,8 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
+from lessons_lib.checks import check_tensor
 from lessons_lib.methods import cam, deconvnet, occlusion, saliency
 from lessons_lib.networks import (
     Classes,
@@ -158,18 +158,13 @@ def edges(model: nn.Module, inputs: Tensor, targets: Classes) -> Tensor:
     """Where brightness changes: scikit-image's Sobel filter of a picture's mean over colours, (N, H, W), ≥ 0."""
     from skimage.filters import sobel  # noqa: PLC0415 - takes a second, which most lessons do not need
 
-    return torch.stack(
-        [torch.from_numpy(sobel(grey)) for grey in inputs.detach().cpu().double().mean(1).numpy()]
-    ).float()
+    greys = inputs.detach().cpu().double().mean(1).numpy()
+    return torch.stack([torch.from_numpy(sobel(grey)) for grey in greys]).float()
 
 
 @torch.no_grad()
 def _at_logit(model: nn.Module, inputs: Tensor, targets: Classes) -> tuple[nn.Module, Tensor, str, Tensor]:
     """What a method that goes back from a layer needs: 1 for the target's logit and 0 for all others."""
-    if inputs.ndim != 4 or not inputs.is_floating_point():
-        raise ValueError(
-            f"inputs must be the model's, float (N, 3, H, W), not {inputs.dtype} {tuple(inputs.shape)}"
-        )
     with evaluating(model):
         logits = logits_of(model(network_input(model, inputs)))
     own = class_numbers(targets, classes=logits.shape[1], count=len(inputs)).to(logits.device)
@@ -178,13 +173,7 @@ def _at_logit(model: nn.Module, inputs: Tensor, targets: Classes) -> tuple[nn.Mo
 
 
 def explain(
-    explainer: Explainer,
-    model: nn.Module,
-    pictures: Tensor,
-    targets: Classes,
-    *,
-    batch_size: int = 32,
-    progress: bool = False,
+    explainer: Explainer, model: nn.Module, pictures: Tensor, targets: Classes, *, batch_size: int = 32
 ) -> Tensor:
     """The maps of an explainer, checked, and enlarged to the pictures' size.
 
@@ -196,7 +185,6 @@ def explain(
         pictures: its input, float, shape (N, 3, H, W).
         targets: the class to look for, one for all pictures or shape (N,).
         batch_size: how many pictures to give to the explainer at once.
-        progress: whether to show a progress bar.
 
     Returns:
         Shape (N, H, W), on the CPU.
@@ -205,22 +193,16 @@ def explain(
         ValueError: for no pictures, another number of classes, or what is not one map (h, w) a picture or holds NaN.
     """
     classes, maps, device = one_class_each(pictures, targets), [], device_of(model)
-    batches = list(zip(pictures.split(batch_size), classes.split(batch_size), strict=True))
-    for batch, own in tqdm(batches, disable=not progress, unit="batch", leave=False):
+    for batch, own in zip(pictures.split(batch_size), classes.split(batch_size), strict=True):
         found = explainer(model, batch.to(device), own.to(device)).detach().cpu()
         if found.ndim == 4:
             found = found.sum(1)
-        if found.ndim != 3 or len(found) != len(batch) or not (found.numel() and found.isfinite().all()):
-            raise ValueError(
-                f"an explainer must give {len(batch)} finite maps (N, h, w) or (N, C, h, w), but this one gave "
-                f"{tuple(found.shape)}" + (" with values that are not finite" if found.numel() else "")
-            )
+        check_tensor("an explainer's maps", found, f"{len(batch)} h w", finite=True)
         maps.append(cam.upsample(found, (batch.shape[2], batch.shape[3])))
     return torch.cat(maps)
 
 
 def one_class_each(pictures: Tensor, targets: Classes) -> Tensor:
     """The class of each picture, int64, shape (N,)."""
-    if pictures.ndim != 4 or not pictures.numel():
-        raise ValueError(f"need pictures (N, 3, H, W), at least one, not {tuple(pictures.shape)}")
+    check_tensor("pictures", pictures, "N C H W")
     return class_numbers(targets, count=len(pictures))

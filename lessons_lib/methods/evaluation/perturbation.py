@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from lessons_lib.checks import check_range, check_tensor
 from lessons_lib.methods.evaluation.explainers import one_class_each
 from lessons_lib.networks import (
     Classes,
@@ -49,14 +50,14 @@ def ranking(maps: Tensor, *, seed: int = 0) -> Tensor:
     Raises:
         ValueError: for another shape, no pixels, or NaN.
     """
-    if maps.ndim != 3 or not maps.numel() or torch.isnan(maps).any():
-        raise ValueError(f"need maps (N, H, W) without NaN, at least one, not {tuple(maps.shape)}")
+    check_tensor("maps", maps, "N H W", finite=True)
     shuffle = torch.randperm(maps[0].numel(), generator=torch.Generator().manual_seed(seed))
     # a stable sort of shuffled pixels
     order = shuffle[maps.flatten(1).cpu()[:, shuffle].argsort(dim=1, descending=True, stable=True)]
     return order.argsort(1).view(maps.shape)
 
 
+@torch.no_grad()
 def deletion(
     model: nn.Module,
     pictures: Tensor,
@@ -88,8 +89,27 @@ def deletion(
             softmax is always 1.
         TypeError: for pictures that are not of the network's precision, or a network that gives no tensor of logits.
     """
-    classes = _check_curve(pictures, maps, targets, steps)
-    return _exchange(model, pictures, _expanded(pictures, baseline), maps, classes, steps, seed, batch_size)
+    targets = one_class_each(pictures, targets)
+    check_tensor("maps of these pictures", maps, (len(pictures), *pictures.shape[2:]))
+    check_range("steps", steps, 1, maps[0].numel())
+    blank = torch.as_tensor(baseline).detach().to(pictures).expand_as(pictures)
+    pixels = maps[0].numel()
+    counts = (torch.arange(steps + 1, dtype=torch.float64) * pixels / steps).round()
+    rows = []
+    together = max(1, batch_size // (steps + 1))
+    with evaluating(model):
+        for old, new, batch, classes in zip(
+            *(stack.split(together) for stack in (pictures, blank, maps, targets)), strict=True
+        ):
+            place = ranking(batch, seed=seed)[:, None, None]
+            gone = (place < counts.view(1, -1, 1, 1, 1)).to(old.device)
+            versions = torch.where(gone, new[:, None], old[:, None]).flatten(0, 1)
+            inputs = (network_input(model, part) for part in versions.split(batch_size))
+            logits = torch.cat([logits_of(model(part), softmax=True).cpu() for part in inputs])
+            own = class_numbers(classes, classes=logits.shape[1]).cpu()
+            shares = at_least_float32(logits).softmax(1).unflatten(0, (len(batch), steps + 1))
+            rows.append(shares[torch.arange(len(batch)), :, own])
+    return Curve(counts / pixels, torch.cat(rows))
 
 
 def insertion(
@@ -107,56 +127,7 @@ def insertion(
 
     As :func:`deletion`, from ``baseline`` to the picture. A *large* area is good. RISE begins with the picture blurred.
     """
-    classes = _check_curve(pictures, maps, targets, steps)
-    return _exchange(model, _expanded(pictures, baseline), pictures, maps, classes, steps, seed, batch_size)
-
-
-def _expanded(pictures: Tensor, baseline: float | Tensor) -> Tensor:
-    return torch.as_tensor(baseline).detach().to(pictures).expand_as(pictures)
-
-
-@torch.no_grad()
-def _exchange(
-    model: nn.Module,
-    before: Tensor,
-    after: Tensor,
-    maps: Tensor,
-    targets: Tensor,
-    steps: int,
-    seed: int,
-    batch_size: int,
-) -> Curve:
-    """Replace the pixels of ``before`` by those of ``after``, in the order of the maps."""
-    pixels = maps[0].numel()
-    counts = (torch.arange(steps + 1, dtype=torch.float64) * pixels / steps).round()
-    rows = []
-    together = max(1, batch_size // (steps + 1))
-    with evaluating(model):
-        for old, new, batch, classes in zip(
-            *(stack.split(together) for stack in (before, after, maps, targets)), strict=True
-        ):
-            place = ranking(batch, seed=seed)[:, None, None]
-            gone = (place < counts.view(1, -1, 1, 1, 1)).to(old.device)
-            versions = torch.where(gone, new[:, None], old[:, None]).flatten(0, 1)
-            logits = torch.cat(
-                [
-                    logits_of(model(network_input(model, part)), softmax=True).cpu()
-                    for part in versions.split(batch_size)
-                ]
-            )
-            own = class_numbers(classes, classes=logits.shape[1]).cpu()
-            shares = at_least_float32(logits).softmax(1).unflatten(0, (len(batch), steps + 1))
-            rows.append(shares[torch.arange(len(batch)), :, own])
-    return Curve(counts / pixels, torch.cat(rows))
-
-
-def _check_curve(pictures: Tensor, maps: Tensor, targets: Classes, steps: int) -> Tensor:
-    """The class of each picture, int64, shape (N,)."""
-    classes = one_class_each(pictures, targets)
-    if maps.shape != (len(pictures), *pictures.shape[2:]):
-        raise ValueError(f"maps must be of the pictures' size, (N, H, W), not {tuple(maps.shape)}")
-    if torch.isnan(maps).any() or torch.isnan(pictures).any():
-        raise ValueError("the maps or the pictures hold NaN")
-    if not 1 <= steps <= maps[0].numel():
-        raise ValueError(f"steps must be in 1–{maps[0].numel()}, not {steps}")
-    return classes
+    blank = torch.as_tensor(baseline).detach().to(pictures).expand_as(pictures)
+    return deletion(
+        model, blank, maps, targets, baseline=pictures, steps=steps, seed=seed, batch_size=batch_size
+    )

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from scipy import ndimage
 from torch import Tensor
 
+from lessons_lib.checks import check_range, check_tensor
 from lessons_lib.methods.evaluation.explainers import one_class_each
 
 
@@ -40,8 +40,8 @@ def relevance_mass_accuracy(maps: Tensor, masks: Tensor) -> Tensor:
     return (enlarged * masks.cpu()).sum(dim=(1, 2)) / enlarged.sum(dim=(1, 2))
 
 
-def pointing_game(maps: Tensor, masks: Tensor, *, tolerance: float = 0) -> Tensor:
-    """Does the map's greatest value lie inside the mask, or near it?
+def pointing_game(maps: Tensor, masks: Tensor) -> Tensor:
+    """Does the map's greatest value lie inside the mask?
 
     J. Zhang et al., "Top-down Neural Attention by Excitation Backprop" (ECCV 2016, section 4.1), who allow 15 pixels.
     Where several places share the greatest value each counts for its part; so a map that is the same everywhere
@@ -50,34 +50,21 @@ def pointing_game(maps: Tensor, masks: Tensor, *, tolerance: float = 0) -> Tenso
     Args:
         maps: shape (N, H, W), at the masks' size: a point needs a place.
         masks: bool, shape (N, H, W).
-        tolerance: how many pixels outside still count as a hit.
 
     Returns:
         float64, shape (N,): 1 for a hit, 0 for a miss, between them where the greatest value is shared.
 
     Raises:
         TypeError: if the masks are not bool.
-        ValueError: if the shapes do not fit, a map holds NaN, or the tolerance is negative.
+        ValueError: if the shapes do not fit, or a map holds NaN.
 
     >>> pointing_game(torch.tensor([[[3.0, 1.0], [0.0, -5.0]]]), torch.tensor([[[True, False]] * 2]))
     tensor([1.], dtype=torch.float64)
     """
     _check_masks(maps, masks)
-    if maps.shape != masks.shape:
-        raise ValueError(
-            f"maps {tuple(maps.shape)} must have the masks' size {tuple(masks.shape)}: use cam.upsample"
-        )
-    if torch.isnan(maps).any() or not tolerance >= 0:
-        raise ValueError(f"the maps hold NaN, or the tolerance is negative ({tolerance})")
-    if tolerance:
-        # an empty mask has no distance to anything
-        masks = torch.stack([_near(mask, tolerance) if mask.any() else mask for mask in masks])
+    check_tensor("maps of the masks' size", maps, masks.shape, finite=True)
     greatest = (maps == maps.amax((1, 2), keepdim=True)).cpu()
     return (greatest & masks.cpu()).sum((1, 2)).double() / greatest.sum((1, 2))
-
-
-def _near(mask: Tensor, tolerance: float) -> Tensor:
-    return torch.from_numpy(ndimage.distance_transform_edt(~mask.cpu().numpy()) <= tolerance)
 
 
 @dataclass(frozen=True)
@@ -113,8 +100,8 @@ def grids(pictures: Tensor, labels: Tensor, count: int, *, seed: int = 0) -> Gri
     """
     labels = one_class_each(pictures, labels)
     classes = labels.unique()
-    if len(classes) < 4 or count < 1:
-        raise ValueError(f"a grid needs four classes, not {len(classes)}, and count at least 1, not {count}")
+    check_range("the number of classes", len(classes), 4)
+    check_range("count", count, 1)
     generator = torch.Generator().manual_seed(seed)
 
     def pick(values: Tensor, number: int) -> Tensor:
@@ -136,9 +123,5 @@ def grids(pictures: Tensor, labels: Tensor, count: int, *, seed: int = 0) -> Gri
 
 
 def _check_masks(maps: Tensor, masks: Tensor) -> None:
-    if masks.dtype != torch.bool:
-        raise TypeError(f"masks must be bool, not {masks.dtype}")
-    if maps.ndim != 3 or masks.ndim != 3 or len(maps) != len(masks) or not maps.numel():
-        raise ValueError(
-            f"need maps (N, h, w) and as many masks (N, H, W), not {tuple(maps.shape)} and {tuple(masks.shape)}"
-        )
+    check_tensor("maps", maps, "N h w")
+    check_tensor("masks of these maps", masks, f"{len(maps)} H W", torch.bool)

@@ -11,7 +11,9 @@ import torch
 from scipy import stats
 from torch import Tensor, nn
 
+from lessons_lib.checks import check_tensor
 from lessons_lib.networks import at_least_float32, get_layer, seeded, uncompiled
+from lessons_lib.statistics import correlation
 
 
 @contextlib.contextmanager
@@ -43,6 +45,8 @@ def randomised(model: nn.Module, layers: Sequence[str], *, seed: int = 0) -> Ite
 
 def _reset(name: str, part: nn.Module) -> None:
     kind, own = type(part).__name__, dict(part.named_parameters(recurse=False))
+    if not hasattr(part, "reset_parameters"):
+        raise ValueError(f"in layer {name!r}, {kind} has parameters but no reset_parameters()")
     try:
         fresh = copy.deepcopy(part).cpu()
     except RuntimeError as error:
@@ -65,11 +69,6 @@ def _parts(name: str, layer: nn.Module) -> list[nn.Module]:
     parts = [part for part in layer.modules() if any(True for _ in part.parameters(recurse=False))]
     if not parts:
         raise ValueError(f"layer {name!r} has no parameters to randomise")
-    for part in parts:
-        if not hasattr(part, "reset_parameters"):
-            raise ValueError(
-                f"in layer {name!r}, {type(part).__name__} has parameters but no reset_parameters()"
-            )
     return parts
 
 
@@ -96,11 +95,7 @@ def rank_correlation(maps: Tensor, others: Tensor) -> Tensor:
     Raises:
         ValueError: if the shapes differ.
     """
-    if maps.ndim != 3 or maps.shape != others.shape or not maps.numel():
-        raise ValueError(
-            f"need two stacks of maps of one shape (N, H, W), not {tuple(maps.shape)} and {tuple(others.shape)}"
-        )
+    check_tensor("maps", maps, "N H W")
+    check_tensor("the other maps", others, maps.shape)
     flat = (at_least_float32(stack.detach().cpu()).flatten(1).numpy() for stack in (maps, others))
-    ranks = [torch.from_numpy(stats.rankdata(values, axis=1)) for values in flat]
-    a, b = (rank - rank.mean(1, keepdim=True) for rank in ranks)
-    return (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1))
+    return correlation(*(torch.from_numpy(stats.rankdata(values, axis=1)) for values in flat))

@@ -57,7 +57,6 @@ def score(
     grid_count: int = 40,
     confidence: float = 0.9,
     seed: int = 0,
-    batch_size: int = 32,
     transform: Callable[[Tensor], Tensor] = to_input,
 ) -> Scores:
     """Score an explanation of a network against where the object is, what the network needs, and what it has learned.
@@ -82,7 +81,6 @@ def score(
         grid_count: how many grids, which share scenes; 0 for a network that takes no pictures of twice the size.
         confidence: a picture is fit for a grid if its class has at least this probability.
         seed: of the random weights, the grids, and the order of pixels that a map calls equal.
-        batch_size: how many pictures to give to the explainer at once.
         transform: from uint8 pictures to the model's input.
 
     Raises:
@@ -98,9 +96,9 @@ def score(
     scenes = twins.scenes
     inputs, labels = transform(scenes.images), scenes.labels
     animal = ~scenes.masks[:, PARTS.index("background")]
-    maps = explain(explainer, model, inputs, labels, batch_size=batch_size)
+    maps = explain(explainer, model, inputs, labels)
     with randomised(model, layers_with_weights(model), seed=seed):
-        forgotten = explain(explainer, model, inputs, labels, batch_size=batch_size)
+        forgotten = explain(explainer, model, inputs, labels)
     unmoved = (forgotten == maps).all((1, 2))
     curves = {
         name: exchange(model, inputs, maps, labels, steps=steps, seed=seed).area
@@ -111,7 +109,7 @@ def score(
     right_quarter = torch.empty(0, dtype=torch.float64)
     if grid_count and len(labels[sure].unique()) >= 4:
         four = grids(inputs[sure], labels[sure], grid_count, seed=seed)
-        found = explain(explainer, model, four.pictures, four.targets, batch_size=batch_size)
+        found = explain(explainer, model, four.pictures, four.targets)
         right_quarter = relevance_mass_accuracy(found, four.masks).nan_to_num(0)
     return Scores(
         {
@@ -143,10 +141,12 @@ def part_effects(
     """
     own = (range(len(twins.scenes)), twins.scenes.labels)
     whole = predict(model, twins.scenes.images, transform=transform)[own]
-    effects = [
-        whole - predict(model, twin.images, transform=transform)[own] for twin in twins.without.values()
-    ]
-    return torch.stack(effects, 1).double().masked_fill(~part_places(twins).any((2, 3)), torch.nan)
+    left = [predict(model, twin.images, transform=transform)[own] for twin in twins.without.values()]
+    return (
+        (whole[:, None] - torch.stack(left, 1))
+        .double()
+        .masked_fill(~part_places(twins).any((2, 3)), torch.nan)
+    )
 
 
 def part_places(twins: Twins) -> Tensor:
@@ -189,7 +189,6 @@ def agreement(masses: Tensor, effects: Tensor) -> Tensor:
     for i, (mass, effect) in enumerate(zip(masses, effects, strict=True)):
         known = ~effect.isnan()
         if known.sum() > 2 and effect[known].unique().numel() > 1:
-            found[i] = rank_correlation(mass[known].view(1, 1, -1), effect[known].view(1, 1, -1)).nan_to_num(
-                0
-            )[0]
+            correlation = rank_correlation(mass[known].view(1, 1, -1), effect[known].view(1, 1, -1))
+            found[i] = correlation.nan_to_num(0)[0]
     return found

@@ -8,5 +8,3 @@ from lessons_lib.methods.occlusion.maps import OcclusionMap
 from lessons_lib.methods.occlusion.occluder import Baseline, Occluder, baseline_picture
 from lessons_lib.methods.occlusion.request import Placement
 from lessons_lib.methods.occlusion.sweep import Mode, occlude
-
-__all__ = ["Baseline", "Mode", "Occluder", "OcclusionMap", "Placement", "baseline_picture", "occlude"]

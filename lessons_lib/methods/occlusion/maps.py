@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lessons_lib.checks import check_choice
+
 
 @dataclass(frozen=True)
 class OcclusionMap:
@@ -28,7 +30,6 @@ class OcclusionMap:
         image: the picture as the network's input, shape (C, H, W).
         filled: the picture that showed through the patch, shape (C, H, W).
         layer: the layer of ``channels``, if one was asked for.
-        weights: stands for the network's weights, see :func:`lessons_lib.methods.occlusion.occluder.weights_of`.
         computed: where the network ran, bool (R, C): everywhere unless the sweep was interrupted.
         clean_probabilities: of all classes without a patch, shape (classes,).
         clean_activations: total activation of ``channels`` without a patch, shape (K,).
@@ -50,14 +51,13 @@ class OcclusionMap:
     image: Tensor
     filled: Tensor
     layer: str | None
-    weights: int
     computed: Tensor
     clean_probabilities: Tensor
     clean_activations: Tensor
-    mode: str
-    note: str
-    error: float
-    seconds: float
+    mode: str = "exact"
+    note: str = ""
+    error: float = 0.0
+    seconds: float = 0.0
 
     @property
     def clean_class(self) -> int:
@@ -107,8 +107,7 @@ class OcclusionMap:
             ValueError: if the class was not a target of the sweep.
         """
         target = self.targets[0] if target is None else target
-        if target not in self.targets:
-            raise ValueError(f"class {target} was not swept; the targets are {self.targets}")
+        check_choice("target", target, self.targets)
         return self.clean_probabilities[target] - self.probabilities[self.targets.index(target)]
 
     def attribution(self, target: int | None = None) -> Tensor:
@@ -121,7 +120,7 @@ class OcclusionMap:
             ValueError: if the class was not a target, or the map is not complete.
         """
         if not self.complete:
-            raise ValueError("the sweep was interrupted: pass the map back as resume= to complete it")
+            raise ValueError("the sweep was interrupted: sweep again for a complete map")
         rows, columns = (
             _covers(starts, self.patch, length).double()
             for starts, length in zip((self.tops, self.lefts), self.filled.shape[1:], strict=True)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Hashable
-from dataclasses import dataclass
-from numbers import Real
-from typing import Literal, get_args
+from typing import Any, Literal
 
 import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
+from lessons_lib.checks import check_choice, check_tensor
 from lessons_lib.incremental.plan import (
     CannotPlanError,
     Plan,
@@ -22,15 +20,14 @@ from lessons_lib.incremental.plan import (
     record,
     totals,
 )
-from lessons_lib.networks import evaluating, logits_of, network_input, recording, uncompiled
+from lessons_lib.networks import feature_maps, logits_of, network_input, recording, uncompiled
 
 Baseline = Literal["zero", "black", "grey", "mean", "blur"]
 
 BATCH = {"cpu": 32}  # patches at a time: on a processor more run no faster, and this bounds the memory
 _LARGE_BATCH = 256  # on any accelerator
-CLOSE = (
-    1e-5  # how near to the network's own probabilities the incremental ones must be, where they are compared
-)
+# how near to the network's own probabilities the incremental ones must be, where they are compared
+CLOSE = 1e-5
 _ALIKE = 1e-4  # and logits and activations, relative to the largest
 _WHOLE_NUMBERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes
 
@@ -53,21 +50,9 @@ def baseline_picture(image: Tensor, baseline: Baseline | float | Tensor, patch: 
         Shape (C, H, W), of the picture's dtype.
 
     Raises:
-        ValueError: for another name or shape, NaN or infinity.
+        ValueError: for another name or shape.
     """
-    filled = _baseline_picture(image.detach(), baseline, patch, black, white)
-    if not torch.isfinite(filled).all():
-        raise ValueError("the baseline holds NaN or infinity")
-    return filled
-
-
-def _baseline_picture(
-    image: Tensor,
-    baseline: Baseline | float | Tensor,
-    patch: int,
-    black: Tensor | float,
-    white: Tensor | float,
-) -> Tensor:
+    image = image.detach()
     if isinstance(baseline, Tensor):
         colour = image.shape[:1]
         if baseline.shape not in {colour, (*colour, 1, 1), image.shape}:
@@ -76,12 +61,9 @@ def _baseline_picture(
             )
         picture = baseline[:, None, None] if baseline.ndim == 1 else baseline
         return picture.detach().to(image).expand_as(image)
-    if isinstance(baseline, Real):
+    if not isinstance(baseline, str):
         return torch.full_like(image, float(baseline))
-    if not isinstance(baseline, str) or baseline not in get_args(Baseline):
-        raise ValueError(
-            f"no baseline {baseline!r}; there are {', '.join(get_args(Baseline))}, numbers and tensors"
-        )
+    check_choice("baseline", baseline, Baseline)
     if baseline == "blur":
         pixels = precise(image).cpu().numpy()
         blurred = gaussian_filter(pixels, sigma=(0, patch / 2, patch / 2), mode="nearest")
@@ -110,6 +92,10 @@ class Occluder:
 
     Attributes:
         whole_because: why the whole network runs for each patch; empty if it runs incrementally.
+        batch: how many patches run at a time.
+        plan: the incremental plan of the last call, if there is one.
+        clean: probabilities (classes,) of the picture without a patch, and each channel's total activation
+            (channels,); those of the network of the last call.
 
     Raises:
         TypeError: for a picture that is not floating point, or one not of the model's dtype; for an output that is
@@ -125,32 +111,30 @@ class Occluder:
         self.model, self.layer = uncompiled(model), layer
         self.bfloat16, self.winograd, self.incremental = bfloat16, winograd, incremental
         self.image, self.recording = image, recording
-        self._seen: _State | None = None
+        self.batch = BATCH.get(image.device.type, _LARGE_BATCH)
+        self._seen: tuple[Any, ...] | None = None
         self.refresh()
 
     def _begin(self) -> None:
         """Ask for the picture without a patch, and plan."""
-        self.image = _checked(self.model, self.image)
-        self._plan: Plan | None = None
-        self._clean = self._ask_clean()
-        self.whole_because = self._why_not()
-        if self.whole_because:
+        check_tensor("the input for one picture", self.image, "C H W")
+        self.image = network_input(self.model, self.image).clone()  # the caller may paint on it
+        self.plan: Plan | None = None
+        self.clean = self._ask_clean()
+        self.whole_because = ""
+        if not self.incremental:
+            self.whole_because = "it was asked for"
+            return
+        if self.image.dtype in {torch.float16, torch.bfloat16}:
+            self.whole_because = f"in {self.image.dtype} a part of it does not round as the whole does"
             return
         try:
-            self._plan = self._make_plan()
+            self.plan = self._make_plan()
         except CannotPlanError as reason:
             self.whole_because = str(reason)
         except Exception as error:  # the network ran just now, so that it is the plan that fails
             what = str(error).strip().partition("\n")[0]
             self.whole_because = f"running it in part fails ({type(error).__name__}: {what})"
-
-    def _why_not(self) -> str:
-        """Why there is no reason to try a plan; empty if there is."""
-        if not self.incremental:
-            return "it was asked for"
-        if self.image.dtype in {torch.float16, torch.bfloat16}:
-            return f"in {self.image.dtype} a part of it does not round as the whole does"
-        return ""
 
     def refresh(self) -> None:
         """Begin anew if the network is no longer as it was: other layers, or other numbers in them."""
@@ -191,24 +175,6 @@ class Occluder:
         if sums is not None and not _apart(torch.cat(found_sums), sums) <= _ALIKE * float(sums.abs().max()):
             raise CannotPlanError("its own activations differ from the incremental ones")
 
-    @property
-    def batch(self) -> int:
-        """How many patches run at a time."""
-        return BATCH.get(self.image.device.type, _LARGE_BATCH)
-
-    @property
-    def plan(self) -> Plan | None:
-        """The incremental plan of the last call, if there is one."""
-        return self._plan
-
-    @property
-    def clean(self) -> tuple[Tensor, Tensor | None]:
-        """Probabilities (classes,) of the picture without a patch, and each channel's total activation (channels,).
-
-        They are those of the network of the last call.
-        """
-        return self._clean
-
     @torch.inference_mode()
     def _ask_clean(self) -> tuple[Tensor, Tensor | None]:
         logits, sums = self._run_whole(torch.zeros(1, 4, dtype=torch.int64), self.image)
@@ -245,11 +211,11 @@ class Occluder:
         filled = filled.to(self.image)
         logits, sums = [], []
         for some in boxes.split(self.batch):
-            if self._plan is None:
+            if self.plan is None:
                 found = self._run_whole(some, filled)
             else:
                 padded = torch.cat([some, some[-1:].expand(_rounded_up(len(some)) - len(some), 4)])
-                found = self._run_plan(self._plan, padded, filled, room)
+                found = self._run_plan(self.plan, padded, filled, room)
             logits.append(_probabilities(found[0][: len(some)]))
             if found[1] is not None:
                 sums.append(found[1][: len(some)].cpu())
@@ -257,9 +223,9 @@ class Occluder:
 
     def sizes(self, boxes: Tensor, room: tuple[int, int]) -> Hashable:
         """The same for two calls if each operation of one has the sizes it has in the other."""
-        if self._plan is None:
+        if self.plan is None:
             return len(boxes)
-        spans = (self._plan.spans(axis, span, room[axis]) for axis, span in enumerate(_around(boxes)))
+        spans = (self.plan.spans(axis, span, room[axis]) for axis, span in enumerate(_around(boxes)))
         return _rounded_up(len(boxes)), *(last - first for some in spans for first, last in some)
 
     def _run_plan(
@@ -273,22 +239,11 @@ class Occluder:
     def _run_whole(self, boxes: Tensor, filled: Tensor) -> tuple[Tensor, Tensor | None]:
         height, width = self.image.shape[1:]
         inputs = _patched(self.image, filled, boxes, ((0, height), (0, width)))
-        rounding = (
-            torch.autocast(inputs.device.type, torch.bfloat16) if self.bfloat16 else contextlib.nullcontext()
-        )
-        with rounding:
-            if self.layer is None:
-                with evaluating(self.model):
-                    return precise(logits_of(self.model(inputs), softmax=True)), None
-            with recording(self.model, [self.layer]) as outputs:
-                logits = self.model(inputs)
-        maps = outputs[self.layer]
-        if maps.ndim != 4:
-            raise ValueError(
-                f"layer {self.layer!r} gives shape {tuple(maps.shape)}, not feature maps (N, C, H, W): "
-                "choose an earlier one"
-            )
-        return precise(logits_of(logits, softmax=True)), totals(maps)
+        rounding = torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.bfloat16)
+        with rounding, recording(self.model, [self.layer] if self.layer else []) as outputs:
+            logits = self.model(inputs)
+        maps = None if self.layer is None else feature_maps(outputs[self.layer], self.layer, inputs)
+        return precise(logits_of(logits, softmax=True)), None if maps is None else totals(maps)
 
 
 def _around(boxes: Tensor) -> Region:
@@ -312,25 +267,18 @@ def _probabilities(logits: Tensor) -> Tensor:
     probabilities = logits.softmax(1).cpu()
     if probabilities.isnan().any():
         raise ValueError(
-            "the network answers NaN: look for NaN in its weights, or for numbers beyond its precision, as float16 has"
+            "the network answers NaN: look for NaN in its weights or in the baseline, or for numbers beyond its "
+            "precision, as float16 has"
         )
     return probabilities
 
 
-@dataclass(frozen=True)
-class _State:
-    """What a network was made of when it was looked at; compared, never read."""
-
-    modules: tuple[nn.Module, ...]
-    tensors: tuple[tuple[int, int], ...]
-    weights: int
-
-
-def _state(model: nn.Module) -> _State:
+def _state(model: nn.Module) -> tuple[Any, ...]:
+    """What a network is made of now; compared, never read."""
     tensors = [*model.parameters(), *model.buffers()]
     # a tensor made in inference mode has no version
-    versions = tuple((id(t), 0 if t.is_inference() else t._version) for t in tensors)
-    return _State(tuple(model.modules()), versions, weights_of(model))
+    versions = [(id(t), 0 if t.is_inference() else t._version) for t in tensors]
+    return list(model.modules()), versions, weights_of(model)
 
 
 def weights_of(model: nn.Module) -> int:
@@ -358,10 +306,3 @@ def _patched(image: Tensor, filled: Tensor, boxes: Tensor, region: Region) -> Te
     hidden_columns = (columns >= boxes[:, 1:2]) & (columns < boxes[:, 3:])
     hidden = (hidden_rows[:, :, None] & hidden_columns[:, None, :])[:, None]
     return torch.where(hidden, filled[:, top:bottom, left:right], image[:, top:bottom, left:right])
-
-
-def _checked(model: nn.Module, image: Tensor) -> Tensor:
-    """The picture on the model's device, once it is sure that it is one."""
-    if image.ndim != 3 or not image.numel():
-        raise ValueError(f"need the input for one picture, shape (C, H, W), not {tuple(image.shape)}")
-    return network_input(model, image).clone()  # the caller may paint on it

@@ -6,41 +6,42 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from lessons_lib.checks import check_choice
 from lessons_lib.course import fast_bfloat16
 from lessons_lib.methods.occlusion.maps import OcclusionMap
 from lessons_lib.methods.occlusion.occluder import CLOSE, Baseline, Occluder, baseline_picture
-from lessons_lib.methods.occlusion.request import Placement, Targets, blank_map, resumable
-from lessons_lib.methods.occlusion.ways import FAST, ROUNDS, Race
+from lessons_lib.methods.occlusion.request import Placement, blank_map
+from lessons_lib.methods.occlusion.ways import ROUNDS, Race
+from lessons_lib.networks import Classes
 
 Mode = Literal["exact", "fast"]
 
 Tile = tuple[int, int]
 Batch = tuple[Tensor, Tensor]  # rows and columns of some positions
 
+_WORST = 0.02  # what bfloat16 may change of any probability, on positions computed both ways
+_CHANGED = 0.005  # and share of them whose most probable class may change
 _CHECKED = 32, 200  # positions computed both ways: at least, at most
 _TOGETHER = 8  # of them in one batch
 _SIDE = 4  # within so many rows and columns
 _MANY = 2000  # positions from which it pays to prepare, see Plan.many, and to try several ways
-_AGAIN = (
-    400  # batches after which ways are tried again: another program may have disturbed, and then have ended
-)
+# batches after which ways are tried again: another program may have disturbed, and then have ended
+_AGAIN = 400
 _OVERHEAD = 0.5  # what a batch costs beside its patches, in passes of the whole network
-_SPARE = (
-    0.5  # share of what may be lost in rounding that may be lost where it is tried: elsewhere it can be more
-)
+# share of what may be lost in rounding that may be lost where it is tried: elsewhere it can be more
+_SPARE = 0.5
 
 
 def occlude(
-    model: nn.Module, image: Tensor, targets: Targets, *, patch: int = 32, stride: int = 1,
+    model: nn.Module, image: Tensor, targets: Classes, *, patch: int = 32, stride: int = 1,
     baseline: Baseline | float | Tensor = "zero", placement: Placement = "centred", mode: Mode = "exact",
-    layer: str | None = None, channels: Sequence[int] | None = None, resume: OcclusionMap | None = None,
-    progress: bool = True,
+    layer: str | None = None, channels: Sequence[int] | None = None, progress: bool = True,
 ) -> OcclusionMap:  # fmt: skip
     """Cover each part of a picture in turn and record what the network says.
 
@@ -55,7 +56,7 @@ def occlude(
     the rest in the fastest. The ``note`` says which. In *exact* all are float32 (or what the network is in), and one
     that is further than 5e-6 from the plain one is not taken.
 
-    Interrupting it (Ctrl-C, or the stop button) returns what was computed; pass that map back as ``resume`` to go on.
+    Interrupting it (Ctrl-C, or the stop button) returns what was computed.
 
     Args:
         model: a classifier whose output is logits; left as it was.
@@ -69,15 +70,14 @@ def occlude(
         mode: "exact" or "fast".
         layer: a layer whose channels' total activation is recorded too.
         channels: which; by default the strongest one on the picture without a patch (Zeiler and Fergus, figure 6 b).
-        resume: an unfinished map of the same sweep.
         progress: whether to show a progress bar.
 
     Raises:
         TypeError: for a picture that is not the network's float input, a class that is no whole number, or a network
             whose output is not one tensor.
         ValueError: for a class or channel out of range, a patch larger than the picture, an unknown layer, mode,
-            baseline or placement, NaN or infinity in the picture, baseline or answer, a network that does not give at
-            least two logits for each picture, or a map to resume that belongs to another sweep.
+            baseline or placement, NaN or infinity in the picture, NaN in the answer, or a network that does not give
+            at least two logits for each picture.
 
     >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
     >>> found = occlude(net, torch.rand(3, 32, 32), 1, patch=8, stride=8, progress=False)
@@ -85,30 +85,18 @@ def occlude(
     (torch.Size([4, 4]), 'exact')
     """
     began = time.perf_counter()
-    if mode not in get_args(Mode):
-        raise ValueError(f"no mode {mode!r}; there are {', '.join(get_args(Mode))}")
-    occluder = Occluder(model, image, layer=layer)
-    blank = blank_map(
-        occluder, baseline_picture(image, baseline, patch), patch, stride, placement, targets, channels
-    )
-    sweep = Sweep(occluder, blank if resume is None else resumable(resume, blank))
-    if resume is not None and resume.complete:
-        return resume
-    interrupted = False
-    with tqdm(total=sweep.left, unit="patch", disable=not progress, leave=False) as sweep.bar:
+    check_choice("mode", mode, Mode)
+    occluder, filled = Occluder(model, image, layer=layer), baseline_picture(image, baseline, patch)
+    blank = blank_map(occluder, filled, patch, stride, placement, targets, channels)
+    sweep = Sweep(occluder, blank)
+    with tqdm(total=blank.positions, unit="patch", disable=not progress, leave=False) as sweep.bar:
         try:
             if mode == "fast":
                 sweep.try_bfloat16()
-            sweep.compute(~sweep.map.computed)
+            sweep.compute(~blank.computed)
         except KeyboardInterrupt:
-            interrupted = True
-    done = sweep.result(time.perf_counter() - began)
-    if interrupted:
-        count = int(done.computed.sum())
-        print(
-            f"Interrupted after {count:,} of {done.positions:,} positions: pass the map back as resume= to go on."
-        )
-    return done
+            print(f"Interrupted after {int(blank.computed.sum()):,} of {blank.positions:,} positions.")
+    return sweep.result(time.perf_counter() - began)
 
 
 class Sweep:
@@ -142,11 +130,6 @@ class Sweep:
     def occluder(self) -> Occluder:
         """What computes the map."""
         return self.ways[self.chosen]
-
-    @property
-    def left(self) -> int:
-        """How many positions are not computed."""
-        return int((~self.map.computed).sum())
 
     def compute(self, wanted: Tensor) -> None:
         """Run the network at the positions ``wanted``, bool (R, C)."""
@@ -187,7 +170,7 @@ class Sweep:
             self.add_winograd()
         if len(self.ways) == 1:
             return set()
-        race, off = self.race_of_ways(), 0.0
+        race, off = Race({name: occluder.run for name, occluder in self.ways.items()}), 0.0
         for number in chosen:
             answers = race.run(*self.request(batches[number]))
             self.enter(batches[number], answers["plain"])
@@ -208,10 +191,6 @@ class Sweep:
         if other.plan and other.plan.winograd:
             other.plan.many = plan.many
             self.ways["Winograd"] = other
-
-    def race_of_ways(self) -> Race[tuple[Tensor, Tensor | None]]:
-        """A race of all ways there are."""
-        return Race({name: occluder.run for name, occluder in self.ways.items()})
 
     def choose(self, race: Race[Any], allowed: Sequence[str], positions: int) -> None:
         """Go on in the fastest way, forget those not allowed, and note how long each took for so many positions."""
@@ -270,7 +249,7 @@ class Sweep:
     def try_bfloat16(self) -> None:
         """Go on in bfloat16 if that is faster here, and what comes out as near as it must be."""
         exact = self.ways["plain"]
-        if self.left < _MANY:
+        if self.map.positions < _MANY:
             self.notes.append(f"float32: for fewer than {_MANY:,} positions it does not pay to try bfloat16")
             return
         if not fast_bfloat16(exact.image.device):
@@ -280,10 +259,9 @@ class Sweep:
             self.notes.append(f"{exact.image.dtype}, as the network")
             return
         fast = Occluder(exact.model, exact.image, layer=exact.layer, bfloat16=True, recording=exact.recording)
-        self.ways["bfloat16"] = fast
         least, most = _CHECKED
         count = min(max(least, self.map.positions // 200), most)
-        race, room = self.race_of_ways(), self.map.room_of((_SIDE, _SIDE))
+        race, room = Race({"plain": exact.run, "bfloat16": fast.run}), self.map.room_of((_SIDE, _SIDE))
         worst, total, changed = 0.0, 0.0, 0
         for number, batch in enumerate(self.sample(count), 1):
             answers = race.run(self.map.boxes(*batch), self.map.filled, room)
@@ -293,16 +271,15 @@ class Sweep:
             total += difference[:, self.map.targets[0]].sum().item()
             changed += int((right.argmax(1) != rounded.argmax(1)).sum())
             if number == ROUNDS and race.fastest(list(race.ways)) == "plain":
-                del self.ways["bfloat16"]
                 seconds = " and ".join(f"{least / _TOGETHER * 1e3:.2f}" for least in race.least.values())
                 self.notes.append(f"float32, which is faster here than bfloat16 ({seconds} ms a patch)")
                 return
         found = f"on {count} positions computed both ways |Δp| ≤ {worst:.4f} and {changed} classes changed"
-        if worst <= FAST.most and changed <= FAST.classes * count:
+        if worst <= _WORST and changed <= _CHANGED * count:
+            self.ways["bfloat16"] = fast
             self.chosen, self.rounding = "bfloat16", total / count
             self.notes.append(f"bfloat16: {found}")
         else:
-            del self.ways["bfloat16"]
             self.notes.append(f"float32, because bfloat16 is not exact enough here: {found}")
 
     def sample(self, count: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -316,12 +293,9 @@ class Sweep:
             yield rows, columns
 
     def result(self, seconds: float) -> OcclusionMap:
-        """The map, finished or not; what was rounded before it was resumed stays so."""
-        mode, error = self.map.mode, self.map.error
-        if "bfloat16" in self.used:
-            mode, error = "fast", max(error, self.rounding)
-        note = "; ".join(self.notes)
-        return replace(self.map, mode=mode, note=note, error=error, seconds=self.map.seconds + seconds)
+        """The map, finished or not."""
+        done = replace(self.map, note="; ".join(self.notes), seconds=seconds)
+        return replace(done, mode="fast", error=self.rounding) if "bfloat16" in self.used else done
 
 
 def _middle(length: int, whole: int) -> tuple[int, int]:

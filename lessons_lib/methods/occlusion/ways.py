@@ -17,22 +17,6 @@ Answer = TypeVar("Answer")
 ROUNDS = 4  # the first is not timed: libraries set up for new sizes in it
 
 
-@dataclass(frozen=True)
-class Tolerance:
-    """What bfloat16 may change, measured on some positions computed both ways.
-
-    Attributes:
-        most: of any probability at any of them.
-        classes: share of them whose most probable class may change.
-    """
-
-    most: float
-    classes: float
-
-
-FAST = Tolerance(most=0.02, classes=0.005)
-
-
 @dataclass
 class Race(Generic[Answer]):
     """Runs the same work in several ways and keeps the least time that each has taken.

@@ -16,18 +16,3 @@ from lessons_lib.methods.transfer.finetuning import (
 )
 from lessons_lib.methods.transfer.probes import Probe
 from lessons_lib.methods.transfer.strategies import Decision, Scores, decide, per_class
-
-__all__ = [
-    "Decision",
-    "Probe",
-    "Scores",
-    "Transfer",
-    "decide",
-    "head_from_classes",
-    "head_from_probe",
-    "layers_up_to",
-    "per_class",
-    "slower_body",
-    "sources",
-    "transfer",
-]

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from lessons_lib.checks import check_range
 from lessons_lib.methods.transfer.probes import Probe
-from lessons_lib.networks import device_of, evaluating, get_layer, head_name, hooked, noise, seeded
+from lessons_lib.networks import (
+    class_numbers,
+    device_of,
+    evaluating,
+    get_layer,
+    head_name,
+    hooked,
+    noise,
+    seeded,
+)
 
 
 class Transfer(nn.Module):
@@ -81,8 +92,7 @@ def transfer(
         ValueError: for fewer than two classes, an unknown layer, ``freeze`` up to the new head itself, a model whose
             output is not that of a linear layer, or one that needs ``inputs``.
     """
-    if classes < 2:
-        raise ValueError(f"a classifier needs at least 2 classes, not {classes}")
+    check_range("the number of classes", classes, 2)
     network = copy.deepcopy(model)
     inputs = noise(network) if inputs is None else inputs[:1]
     name = head_name(network, inputs)
@@ -122,16 +132,13 @@ def layers_up_to(model: nn.Module, layer: str, inputs: Tensor) -> tuple[str, ...
     order: list[str] = []
     done = False
 
-    def follow(name: str) -> Any:
-        def hook(module: nn.Module, given: tuple[Any, ...], output: Any) -> None:
-            nonlocal done
-            if not done and name in units and name not in order:
-                order.append(name)
-            done = done or name == layer
+    def follow(name: str, module: nn.Module, given: tuple[Any, ...], output: Any) -> None:
+        nonlocal done
+        if not done and name in units and name not in order:
+            order.append(name)
+        done = done or name == layer
 
-        return hook
-
-    with hooked(model, {name: follow(name) for name in {*units, layer}}):
+    with hooked(model, {name: partial(follow, name) for name in {*units, layer}}):
         model(inputs.to(device_of(model)))
     if not done:
         raise ValueError(f"layer {layer!r} did not run, so nothing runs before it")
@@ -150,13 +157,12 @@ def _units(model: nn.Module) -> tuple[str, ...]:
 def slower_body(model: Transfer, rate: float, *, slowdown: float = 10) -> list[dict[str, Any]]:
     """Two parameter groups: the head learns at ``rate``, all below it ``slowdown`` times slower.
 
-    Give them to :func:`lessons_lib.training.fit` or to any optimiser of PyTorch.
+    Give them to any optimiser of PyTorch.
 
     Raises:
-        ValueError: if ``rate`` is not above 0 or ``slowdown`` is below 1.
+        ValueError: if ``slowdown`` is below 1.
     """
-    if rate <= 0 or slowdown < 1:
-        raise ValueError(f"need a rate above 0 and a slowdown of 1 or more, not {rate} and {slowdown}")
+    check_range("slowdown", slowdown, 1)
     head = _learning(get_layer(model.network, model.head))
     known = {id(parameter) for parameter in head}
     body = [parameter for parameter in _learning(model) if id(parameter) not in known]
@@ -191,8 +197,7 @@ def head_from_probe(model: Transfer, batches: Iterable[tuple[Tensor, Tensor]]) -
         for inputs, answers in batches:
             model(inputs.to(head.weight.device))  # type: ignore[arg-type]
             labels.append(answers.cpu())
-    if not labels:
-        raise ValueError("there are no pictures to start the head from")
+    check_range("the number of batches", len(labels), 1)
     weight, bias = Probe("softmax").fit(torch.cat(given), torch.cat(labels)).linear()
     if weight.shape != head.weight.shape:
         raise ValueError(f"the head has {len(head.weight)} classes, but the labels only {len(weight)}")  # type: ignore[arg-type]
@@ -222,8 +227,7 @@ def head_from_classes(model: Transfer, source: nn.Module, classes: Sequence[int]
     chosen = list(classes)
     if len(chosen) != len(new.weight) or len(set(chosen)) < len(chosen):  # type: ignore[arg-type]
         raise ValueError(f"the head needs {len(new.weight)} different classes of the source, not {chosen}")  # type: ignore[arg-type]
-    if not 0 <= min(chosen) <= max(chosen) < len(old.weight):  # type: ignore[arg-type]
-        raise ValueError(f"the source's classes are 0–{len(old.weight) - 1}, not {chosen}")  # type: ignore[arg-type]
+    class_numbers(chosen, classes=len(old.weight))  # type: ignore[arg-type]
     for mine, its in ((new.weight, old.weight), (new.bias, old.bias)):
         if mine is not None and its is not None:
             mine.copy_(its[chosen])  # type: ignore[index, operator]

@@ -6,11 +6,13 @@ The body never changes, so its features are computed once and kept; every probe 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from lessons_lib.checks import check_choice, check_range, check_tensor
 
 Kind = Literal["svm", "softmax"]
 
@@ -33,8 +35,7 @@ class Probe:
     """
 
     def __init__(self, kind: Kind = "svm", *, seed: int = 0) -> None:
-        if kind not in get_args(Kind):
-            raise ValueError(f'a probe is "svm" or "softmax", not {kind!r}')
+        check_choice("kind of probe", kind, Kind)
         self.kind = kind
         self.seed = seed
 
@@ -42,20 +43,14 @@ class Probe:
         """Learn from features (N, D) with labels (N,) of at least two classes.
 
         Raises:
-            ValueError: for other shapes, NaN, or a single class.
+            ValueError: for features of another shape, NaN, or a single class.
         """
         # scikit-learn takes a second to import, and the training script may do without
         from sklearn.linear_model import LogisticRegression  # noqa: PLC0415
         from sklearn.svm import LinearSVC  # noqa: PLC0415
 
-        if features.ndim != 2 or labels.shape != features.shape[:1]:
-            raise ValueError(
-                f"need features (N, D) and labels (N,), not {tuple(features.shape)} and {tuple(labels.shape)}"
-            )
-        if not torch.isfinite(features).all():
-            raise ValueError("the features hold NaN or infinity")
-        if len(labels.unique()) < 2:
-            raise ValueError("a probe needs pictures of at least two classes")
+        check_tensor("features", features, "N D", finite=True)
+        check_range("the number of classes", len(labels.unique()), 2)
         self.mean = features.double().mean(0)
         spread = features.double().std(0, correction=0)
         self.scale = torch.where(spread > 1e-7, spread, 1.0)

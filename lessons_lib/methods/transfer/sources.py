@@ -9,6 +9,7 @@ from functools import partial
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lessons_lib.checks import check_choice, check_range
 from lessons_lib.data.archives import CIFAR_CLASSES
 from lessons_lib.data.pictures import to_input
 from lessons_lib.models import checkpoints
@@ -55,27 +56,25 @@ def load(name: str = SMALL_CNN, *, size: int = 96) -> Source:
         ValueError: for an unknown name or too small a size.
         ConnectionError: if the weights are neither on this machine nor reachable; the message says how to get them.
     """
+    check_choice("source", name, (SMALL_CNN, RESNET18, *_IMAGENET))
     if name == SMALL_CNN:
         small = checkpoints.restore(SmallCNN(), SMALL_CNN)
         return Source(name, small, to_input, CIFAR_CLASSES, (*BLOCKS, "embedding"))
-    if size < 32:
-        raise ValueError(f"size must be at least 32 pixels, not {size}")
+    check_range("size", size, 32)
     if name == RESNET18:
         # imported here, since timm and torchvision take seconds
         from torchvision.models import resnet18  # noqa: PLC0415
 
         own = checkpoints.restore(resnet18(num_classes=len(CIFAR_CLASSES)), RESNET18)
         return Source(name, own, partial(to_input, size=size), CIFAR_CLASSES, _RESNET)
-    if name not in _IMAGENET:
-        raise ValueError(f"no source {name!r}; there are: {', '.join((SMALL_CNN, RESNET18, *_IMAGENET))}")
     from lessons_lib.models import imagenet  # noqa: PLC0415
 
     classifier = imagenet.load(name)
 
     def transform(images: Tensor) -> Tensor:
-        enlarged = F.interpolate(
-            images.float(), (size, size), mode="bilinear", antialias=size < max(images.shape[-2:])
+        small = size < max(images.shape[-2:])
+        return classifier.normalise(
+            F.interpolate(images.float(), (size, size), mode="bilinear", antialias=small)
         )
-        return classifier.normalise(enlarged)
 
     return Source(name, classifier.model, transform, classifier.categories, _IMAGENET[name])

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lessons_lib.checks import check_choice, check_range
 from lessons_lib.statistics import Interval, t_interval
 
 Scores = Mapping[str, Mapping[int, Sequence[float]]]
@@ -26,14 +27,12 @@ def per_class(labels: Tensor, count: int, seed: int) -> Tensor:
     Raises:
         ValueError: if ``count`` is below 1 or a class has fewer pictures.
     """
-    if count < 1:
-        raise ValueError(f"count must be at least 1 picture a class, not {count}")
+    check_range("count", count, 1)
     generator = torch.Generator().manual_seed(seed)
     drawn = []
     for label in labels.unique():
         places = (labels == label).nonzero().flatten()
-        if len(places) < count:
-            raise ValueError(f"class {label.item()} has {len(places)} pictures, fewer than {count}")
+        check_range(f"the number of pictures of class {label.item()}", len(places), count)
         drawn.append(places[torch.randperm(len(places), generator=generator)[:count]])
     return torch.cat(drawn).sort().values
 
@@ -74,10 +73,8 @@ def decide(scores: Mapping[str, Scores], pictures: int, target: str) -> Decision
     Raises:
         ValueError: for fewer than one picture, a target that was not measured, or strategies that share no size.
     """
-    if pictures < 1:
-        raise ValueError(f"need at least 1 picture a class, not {pictures}")
-    if target not in scores:
-        raise ValueError(f"no target {target!r} was measured; there are: {', '.join(scores)}")
+    check_range("pictures", pictures, 1)
+    check_choice("target", target, scores)
     by_strategy = scores[target]
     shared = set.intersection(*(set(by_count) for by_count in by_strategy.values()))
     if not shared:
@@ -85,11 +82,9 @@ def decide(scores: Mapping[str, Scores], pictures: int, target: str) -> Decision
     nearest = min(sorted(shared), key=lambda size: abs(math.log(size / pictures)))
     here = {name: by_count[nearest] for name, by_count in by_strategy.items()}
     ranked = sorted(here, key=lambda name: sum(here[name]), reverse=True)
-    best = ranked[0]
-    leads = {
-        name: t_interval([a - b for a, b in zip(here[best], here[name], strict=True)]) for name in ranked[1:]
-    }
-    ties = [name for name, lead in leads.items() if lead.low <= 0]
-    return Decision(
-        target, pictures, nearest, {name: t_interval(here[name]) for name in ranked}, (best, *ties)
-    )
+    best, ties = here[ranked[0]], [ranked[0]]
+    for name in ranked[1:]:
+        if t_interval([a - b for a, b in zip(best, here[name], strict=True)]).low <= 0:
+            ties.append(name)
+    accuracies = {name: t_interval(here[name]) for name in ranked}
+    return Decision(target, pictures, nearest, accuracies, tuple(ties))
