@@ -79,7 +79,7 @@ def trade_off(
     """
     figure, axis = plt.subplots(figsize=(6.5, 4.2))
     for name, (learned, kept), marker in plots.marked(points):
-        axis.plot(learned, kept, marker, markersize=9, alpha=0.8, label=name)
+        axis.plot(learned, kept, marker, markersize=9, fillstyle="none", markeredgewidth=2, label=name)
     axis.plot(new, old, "kX", markersize=11, label="body unchanged")
     axis.set(
         title="Learned and kept, one mark a training",
