@@ -37,7 +37,7 @@ def data_folder() -> Path:
 
 @dataclass(frozen=True)
 class Course:
-    """What :func:`setup` decided; lessons branch on :attr:`full` and compute on :attr:`device`."""
+    """What ``setup`` decided; lessons branch on ``full`` and compute on ``device``."""
 
     profile: Profile
     device: torch.device

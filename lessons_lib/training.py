@@ -104,7 +104,7 @@ class Epoch:
 
 @dataclass
 class Run:
-    """What :func:`fit` returns: the history so far, the kept weights by epoch, and whether it was interrupted."""
+    """What ``fit`` returns: the history so far, the kept weights by epoch, and whether it was interrupted."""
 
     history: list[Epoch] = field(default_factory=list)
     snapshots: dict[int, State] = field(default_factory=dict)
@@ -154,7 +154,7 @@ def fit(
         train: pictures to learn from.
         test: pictures to measure accuracy on after each epoch; never learned from. None measures nothing, where
             testing would take longer than training.
-        settings: see :class:`Settings`.
+        settings: see ``Settings``.
         transform: turns uint8 pictures (N, 3, H, W) into the model's input.
         groups: parameters with a peak learning rate of their own, as PyTorch's optimisers take them: dictionaries of
             "params" and "lr". By default all parameters learn at ``settings.learning_rate``.

@@ -62,7 +62,7 @@ def by_module() -> dict[str, int]:
 
 
 def is_engine_or_tool(module: str) -> bool:
-    """Whether a module belongs to :data:`ENGINES_AND_TOOLS`."""
+    """Whether a module belongs to ``ENGINES_AND_TOOLS``."""
     return any(module == part or module.startswith(f"{part}/") for part in ENGINES_AND_TOOLS)
 
 

@@ -1,6 +1,6 @@
 """Critters: cartoon animal faces over real photographs, drawn in memory, with masks for head, ears, nose and eyes.
 
-How they are drawn, :mod:`lessons_lib.drawing` knows.
+How they are drawn, ``lessons_lib.drawing`` knows.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ class Critters(Pictures):
     """Pictures of cartoon animal faces that come with the truth about their parts.
 
     Attributes:
-        masks: bool, shape (N, len(PARTS), H, W): where each of :data:`PARTS` is *visible*. ``head`` is the whole
+        masks: bool, shape (N, len(PARTS), H, W): where each of ``PARTS`` is *visible*. ``head`` is the whole
             face with its eyes, nose, whiskers and mane; ``left_eye`` is on the viewer's left; ``nose`` is a snout
             or a beak where the animal has one; ``ears`` leaves out what the head hides, and ears that hang in
             front of the head hide it. Eyes and nose lie inside the head and apart from each other, and every
             pixel is exactly one of head, ears and ``background``. Frogs have no ears.
-        backgrounds: int64, shape (N,): the photograph behind each face, an index into :data:`BACKGROUNDS`.
+        backgrounds: int64, shape (N,): the photograph behind each face, an index into ``BACKGROUNDS``.
 
     Raises:
         TypeError: if masks are not bool or backgrounds are not int64.
@@ -94,14 +94,14 @@ class Critters(Pictures):
 
 @dataclass(frozen=True)
 class Twins:
-    """Scenes, and their twins without one part each, see :func:`twins`."""
+    """Scenes, and their twins without one part each, see ``twins``."""
 
     scenes: Critters
     without: Mapping[str, Critters]
 
 
 def tied_background(species: str) -> int:
-    """The background a biased :func:`generate` puts behind ``species``: an index into :data:`BACKGROUNDS`.
+    """The background a biased ``generate`` puts behind ``species``: an index into ``BACKGROUNDS``.
 
     Raises:
         ValueError: if there is no such species.
@@ -129,12 +129,12 @@ def generate(
         n: how many pictures, at least 1.
         size: their side in pixels, 32–224.
         seed: any whole number from 0.
-        species: which animals, from :data:`SPECIES` and :data:`COUSINS`; they become the classes, in this order.
+        species: which animals, from ``SPECIES`` and ``COUSINS``; they become the classes, in this order.
         bias: 0–1, the share of pictures whose background is the one tied to their species
-            (:func:`tied_background`); the others get any background, all equally likely.
+            (``tied_background``); the others get any background, all equally likely.
         changed: what a *twin* of these pictures has otherwise, by part: left out (None; behind is what the part hid,
             and in place of the background a plain grey), or as another species has it (of the background, another of
-            :data:`BACKGROUNDS`). All else stays the same to the last bit: twins differ only where the part is in
+            ``BACKGROUNDS``). All else stays the same to the last bit: twins differ only where the part is in
             either of them, and at most 2 pixels beside it (``size // 32`` from 96 on), for edges are soft and some
             eyes have a rim. Without its head an animal has only ears.
 
@@ -200,12 +200,12 @@ def twins(n: int, size: int = 32, *, parts: Sequence[str] = PARTS[1:], **scene: 
     Args:
         n: how many scenes.
         size: their side in pixels.
-        parts: which to leave out, one at a time, from :data:`PARTS`; by default all but the whole head.
-        scene: seed, species and bias, as in :func:`generate`.
+        parts: which to leave out, one at a time, from ``PARTS``; by default all but the whole head.
+        scene: seed, species and bias, as in ``generate``.
 
     Raises:
-        TypeError: as :func:`generate`.
-        ValueError: as :func:`generate`.
+        TypeError: as ``generate``.
+        ValueError: as ``generate``.
     """
     drawn = partial(generate, n, size, **scene)
     return Twins(drawn(), {part: drawn(changed={part: None}) for part in parts})
@@ -227,7 +227,7 @@ def _ground(scenes: Scenes, backgrounds: Tensor, height: int, width: int) -> Ten
 
 
 def _part_masks(owner: Tensor) -> Tensor:
-    """The masks of :data:`PARTS`, bool (N, 6, H, W), from the part that every pixel shows."""
+    """The masks of ``PARTS``, bool (N, 6, H, W), from the part that every pixel shows."""
     return torch.stack([owner >= HEAD, *(owner == part for part in list(_OWNERS.values())[1:])], dim=1)
 
 
@@ -328,7 +328,7 @@ def write_pets(folder: str | Path, n: int, *, seed: int = 0) -> list[Path]:
 
 
 def _draw_pets(folder: Path, n: int, seed: int) -> None:
-    """Draw the pictures of :func:`write_pets`, the breeds taking turns."""
+    """Draw the pictures of ``write_pets``, the breeds taking turns."""
     generator = torch.Generator().manual_seed(int(seed))
     scenes = Scenes.drawn(n, generator)
     backgrounds = scenes.choice("ground", len(BACKGROUNDS))
@@ -344,7 +344,7 @@ def _draw_pets(folder: Path, n: int, seed: int) -> None:
 
 
 def _read_record(images: Path) -> dict[str, Any] | None:
-    """What an earlier :func:`write_pets` noted about the folder it made; None if it made none."""
+    """What an earlier ``write_pets`` noted about the folder it made; None if it made none."""
     path = images / _RECORD
     return json.loads(path.read_text()) if path.exists() else None
 

@@ -25,7 +25,7 @@ def complete(faces: Critters, parts: Sequence[str] = PARTS, *, share: float = 0.
 
     Args:
         faces: Critters.
-        parts: names from :data:`lessons_lib.data.critters.PARTS`.
+        parts: names from ``lessons_lib.data.critters.PARTS``.
         share: 0–1.
 
     Returns:
@@ -58,7 +58,7 @@ def aligned(faces: Critters, size: int, *, gap: float = 0.32, height: float = 0.
     What lies outside a picture repeats its edge and counts as background in the masks.
 
     Args:
-        faces: Critters that show both eyes, see :func:`complete`.
+        faces: Critters that show both eyes, see ``complete``.
         size: side of the new pictures in pixels.
         gap: distance between the middles of the eyes, as a share of the new side.
         height: how far down the eyes lie, as a share of the new side.
@@ -232,7 +232,7 @@ def face_boxes(boxes: Tensor, across: float, down: float, shape: Sequence[int]) 
 
 
 def has_room(boxes: Tensor, allowed: Tensor, *, cover: float = 0.75) -> Tensor:
-    """Which pictures have a place for a random part, see :func:`random_boxes`: bool, shape (N,)."""
+    """Which pictures have a place for a random part, see ``random_boxes``: bool, shape (N,)."""
     return torch.tensor([len(places) > 0 for places in _all_places(boxes, allowed, cover)])
 
 
@@ -251,7 +251,7 @@ def random_boxes(boxes: Tensor, allowed: Tensor, *, cover: float = 0.75, seed: i
         int64, shape (N, 4).
 
     Raises:
-        ValueError: for shapes that do not fit, or pictures without room, naming them (see :func:`has_room`).
+        ValueError: for shapes that do not fit, or pictures without room, naming them (see ``has_room``).
     """
     room = _all_places(boxes, allowed, cover)
     if full := [i for i, places in enumerate(room) if not len(places)]:

@@ -1,6 +1,6 @@
 """Look inside a network while it runs: layers by name, hooks that leave no trace, and what layers give.
 
-The one place of the library that registers hooks. Every method asks :func:`hooked` or :func:`recording`, so that no
+The one place of the library that registers hooks. Every method asks ``hooked`` or ``recording``, so that no
 hook outlives the ``with`` block that needed it.
 """
 

@@ -58,7 +58,7 @@ def filter_rows(
 
     Args:
         groups: filters by title, shape (N, 3, H, W) or (N, 1, H, W) each.
-        scale: see :func:`as_colours`; "shared" is shared within a group, and its title says the largest weight.
+        scale: see ``as_colours``; "shared" is shared within a group, and its title says the largest weight.
         columns: filters in a row.
         suptitle: over the figure.
 
@@ -100,7 +100,7 @@ def pictures_in_colour(
     Args:
         filters: shape (N, 3, H, W) or (N, 1, H, W).
         titles: one for each.
-        scale: see :func:`as_colours`.
+        scale: see ``as_colours``.
         columns: pictures in a row.
         suptitle: over the figure.
 

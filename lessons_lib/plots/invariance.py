@@ -1,7 +1,7 @@
 """Figures of transformed pictures and of how far their features move.
 
 What is *measured* of a transformation is a table for each name: how far a layer's features moved, in units of the
-distance between two pictures, and under :data:`ANSWER` the probability of the right answer.
+distance between two pictures, and under ``ANSWER`` the probability of the right answer.
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ def influences(maps: Mapping[str, Tensor], boxes: Mapping[str, Box]) -> Figure:
     Each map has its own colour scale, from 0 to its greatest value.
 
     Args:
-        maps: by layer, of :func:`lessons_lib.methods.receptive_field.effective_receptive_field`.
+        maps: by layer, of ``lessons_lib.methods.receptive_field.effective_receptive_field``.
         boxes: the unit's field by layer.
     """
     figure, axes = plt.subplots(1, len(maps), figsize=(2.1 * len(maps), 2.5), squeeze=False)

@@ -1,13 +1,13 @@
 """Mark explanations right or wrong: against the truth, against the network, and against a network that knows nothing.
 
 Every explanation answers the same question, "where in the picture does the network see this class?", and is brought
-into one form, an :data:`Explainer`. The referee, :func:`score`, asks four kinds of questions:
+into one form, an ``Explainer``. The referee, ``score``, asks four kinds of questions:
 
-- does it lie where the object is? :func:`pointing_game`, :func:`relevance_mass_accuracy`; and of this class?
-  :func:`grids`
-- does it tell which pixels the network needs? :func:`deletion`, :func:`insertion`
-- does it tell which *parts* the network needs, which is known by taking them away? :func:`agreement`
-- does it notice when the network forgets all it has learned? :func:`randomised`
+- does it lie where the object is? ``pointing_game``, ``relevance_mass_accuracy``; and of this class?
+  ``grids``
+- does it tell which pixels the network needs? ``deletion``, ``insertion``
+- does it tell which *parts* the network needs, which is known by taking them away? ``agreement``
+- does it notice when the network forgets all it has learned? ``randomised``
 
 It takes those of other libraries as they are::
 
@@ -20,7 +20,7 @@ It takes those of other libraries as they are::
 
     print(score(captums, model, critters.twins(120, 64, seed=5)))
 
-Three explainers look at no network at all, :func:`constant`, :func:`centre_gaussian` and :func:`edges`: one that is
+Three explainers look at no network at all, ``constant``, ``centre_gaussian`` and ``edges``: one that is
 worth its price beats them.
 """
 

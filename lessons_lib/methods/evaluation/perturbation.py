@@ -105,7 +105,7 @@ def insertion(
 ) -> Curve:
     """Bring a picture back, the pixels that a map calls most important first: how soon is the class there?
 
-    As :func:`deletion`, from ``baseline`` to the picture. A *large* area is good. RISE begins with the picture blurred.
+    As ``deletion``, from ``baseline`` to the picture. A *large* area is good. RISE begins with the picture blurred.
     """
     classes = _check_curve(pictures, maps, targets, steps)
     return _exchange(model, _expanded(pictures, baseline), pictures, maps, classes, steps, seed, batch_size)

@@ -28,7 +28,7 @@ class OcclusionMap:
         image: the picture as the network's input, shape (C, H, W).
         filled: the picture that showed through the patch, shape (C, H, W).
         layer: the layer of ``channels``, if one was asked for.
-        weights: stands for the network's weights, see :func:`lessons_lib.methods.occlusion.occluder.weights_of`.
+        weights: stands for the network's weights, see ``lessons_lib.methods.occlusion.occluder.weights_of``.
         computed: where the network ran, bool (R, C): everywhere unless the sweep was interrupted.
         clean_probabilities: of all classes without a patch, shape (classes,).
         clean_activations: total activation of ``channels`` without a patch, shape (K,).

@@ -94,7 +94,7 @@ def _baseline_picture(
 class Occluder:
     """Probabilities for a picture with a patch on it, incrementally where the network allows.
 
-    Whatever cannot be done incrementally is done by running the whole network: :attr:`whole_because`. When the
+    Whatever cannot be done incrementally is done by running the whole network: ``whole_because``. When the
     network has changed, the next call begins anew with the new one.
 
     Args:
@@ -104,7 +104,7 @@ class Occluder:
         bfloat16: compute in bfloat16 instead of the picture's dtype: faster where the machine is good at it, with
             errors in the third decimal.
         winograd: compute 3×3 convolutions with fewer multiplications, and somewhat more rounding; see
-            :mod:`lessons_lib.incremental.winograd`.
+            ``lessons_lib.incremental.winograd``.
         incremental: ``False`` runs the whole network for each patch.
         recording: the ``recording`` of another occluder of the same model, layer and picture size, to save the time.
 
