@@ -18,12 +18,14 @@ from platformdirs import user_cache_path
 from threadpoolctl import threadpool_limits
 
 Profile = Literal["quick", "full"]
+"""How much a lesson computes: *quick* with what ships with the course, *full* with the real data."""
 
 # in a checkout; where pip has installed the library there is none, and what it needs of data/ lies beside this file
 REPOSITORY = Path(__file__).resolve().parents[1]
 INSTALLED = Path(__file__).with_name("shipped").is_dir()
 SHIPPED = Path(__file__).with_name("shipped") if INSTALLED else REPOSITORY / "data"
 CHECKPOINTS = SHIPPED / "checkpoints"
+"""The folder of the shipped networks."""
 
 
 def data_folder() -> Path:

@@ -159,6 +159,7 @@ RECIPES = {
         "a background of its own: network B of lesson 11, which learned the shortcut and is mostly wrong elsewhere.",
     ),
 }
+"""The recipe of each shipped network, by its name."""
 
 
 def make(name: str) -> Run:

@@ -27,8 +27,11 @@ from lessons_lib.drawing.shapes import palette
 from lessons_lib.drawing.species import BREEDS, KINDS
 
 SPECIES = ("cat", "dog", "rabbit", "bear", "fox", "panda", "mouse", "pig", "frog", "tiger")
+"""The animals that Critters are, in the order of their labels."""
 COUSINS = ("koala", "monkey", "sheep", "owl", "lion")
+"""Animals that no shipped network has seen, for networks that learn something new."""
 PARTS = ("head", "left_eye", "right_eye", "nose", "ears", "background")
+"""The parts of a scene, in the order of its masks."""
 BACKGROUNDS = (
     "coffee",
     "grass",
@@ -41,6 +44,7 @@ BACKGROUNDS = (
     "tissue",
     "motorcycle",
 )
+"""The photographs that stand behind the faces."""
 # grass and brick ship as grey pictures: give them their colour back
 _TINTS = palette(*({"grass": "a8e070", "brick": "ffb497"}.get(name, "ffffff") for name in BACKGROUNDS))
 _OWNERS = dict(zip(PARTS, (HEAD, LEFT, RIGHT, NOSE, EARS, GROUND), strict=True))

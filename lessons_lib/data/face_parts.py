@@ -16,6 +16,7 @@ from lessons_lib.data.critters import PARTS as CRITTER_PARTS
 from lessons_lib.data.critters import Critters
 
 PARTS = ("left_eye", "right_eye", "nose")
+"""The parts of a face that lessons compare between animals."""
 
 
 def complete(faces: Critters, parts: Sequence[str] = PARTS, *, share: float = 0.8) -> Tensor:

@@ -131,9 +131,13 @@ _IMAGENET = {
 _IMAGENET_CREDIT = "one of ImageNet's classes, its photographer is not named; the package has the MIT licence"
 
 LABELLED = tuple(_IMAGENET)
+"""The names of the photographs whose ImageNet class is known."""
 NAMES = (*_SHIPPED, *LABELLED)
+"""The names of all photographs and textures."""
 TEXTURES = ("brick", "grass", "gravel", "moon", "stars", "tissue")
+"""The names of the pictures from which texture is cut."""
 PHOTOGRAPHS = tuple(name for name in _SHIPPED if name not in TEXTURES)
+"""The names of the other photographs, which have no ImageNet class."""
 
 
 def photo(name: str) -> Photo:

@@ -19,6 +19,7 @@ from lessons_lib.methods.receptive_field import ReceptiveField
 from lessons_lib.networks import device_of, feature_maps, network_input, recording, run
 
 GREY = 128  # fills what a crop shows beyond a unit's field or the picture
+"""The level of the grey beyond a unit's field or the picture."""
 _MOST_PARTS = 12  # the table of counts has 2**parts columns
 
 

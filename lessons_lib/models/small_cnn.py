@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 CHANNELS = (32, 64, 128, 256, 256)
 BLOCKS = tuple(f"block{i}" for i in range(1, len(CHANNELS) + 1))
+"""The names of its blocks, first to last."""
 
 
 def _block(inputs: int, outputs: int, pool: bool) -> nn.Sequential:

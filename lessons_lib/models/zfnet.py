@@ -7,6 +7,7 @@ from collections import OrderedDict
 from torch import Tensor, nn
 
 CONVOLUTIONS = ("conv1", "conv2", "conv3", "conv4", "conv5")
+"""The names of its convolutions, first to last."""
 
 
 class ZFNet(nn.Sequential):

@@ -18,6 +18,7 @@ from lessons_lib.networks.inputs import network_input
 from lessons_lib.networks.running import evaluating, run, uncompiled
 
 ForwardHook = Callable[[nn.Module, tuple[Any, ...], Any], Any]
+"""As PyTorch calls it: with the module, what it was given, and its output."""
 
 
 def layer_names(model: nn.Module) -> tuple[str, ...]:

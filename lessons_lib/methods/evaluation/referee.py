@@ -18,6 +18,7 @@ from lessons_lib.networks import predict
 from lessons_lib.statistics import Interval, bootstrap_interval
 
 SMALL_IS_GOOD = ("deletion", "randomisation")
+"""The metrics of ``score`` of which a small value is good."""
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from lessons_lib.incremental.plan import (
 from lessons_lib.networks import evaluating, logits_of, network_input, recording, uncompiled
 
 Baseline = Literal["zero", "black", "grey", "mean", "blur"]
+"""What a patch may show; ``baseline_picture`` says what each is."""
 
 BATCH = {"cpu": 32}  # patches at a time: on a processor more run no faster, and this bounds the memory
 _LARGE_BATCH = 256  # on any accelerator

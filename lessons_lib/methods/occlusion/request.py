@@ -16,6 +16,7 @@ from lessons_lib.networks import class_numbers
 
 Targets = int | Tensor | Sequence[int] | np.ndarray
 Placement = Literal["centred", "inside"]
+"""Whether patches may stand out of the picture: see ``occlude``."""
 
 
 def starts(length: int, patch: int, stride: int, placement: Placement) -> Tensor:

@@ -19,6 +19,7 @@ from lessons_lib.methods.occlusion.request import Placement, Targets, blank_map,
 from lessons_lib.methods.occlusion.ways import FAST, ROUNDS, Race
 
 Mode = Literal["exact", "fast"]
+"""How exactly to compute: see ``occlude``."""
 
 Tile = tuple[int, int]
 Batch = tuple[Tensor, Tensor]  # rows and columns of some positions

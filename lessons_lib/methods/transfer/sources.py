@@ -14,7 +14,10 @@ from lessons_lib.data.pictures import to_input
 from lessons_lib.models import checkpoints
 from lessons_lib.models.small_cnn import BLOCKS, SmallCNN
 
-SMALL_CNN, RESNET18 = "small_cnn_cifar10", "resnet18_cifar10"
+SMALL_CNN = "small_cnn_cifar10"
+"""The course's small CNN."""
+RESNET18 = "resnet18_cifar10"
+"""The course's ResNet-18."""
 _RESNET = ("relu", "layer1", "layer2", "layer3", "layer4", "avgpool")
 _IMAGENET = {
     "efficientnet_lite0": (*(f"blocks.{stage}" for stage in range(7)), "global_pool"),
