@@ -3,15 +3,18 @@
 The referee, ``score``, takes any callable ``(model, inputs, targets) → maps``, an ``Explainer``: one of captum, one of
 torchcam, one of your own.
 
->>> import captum.attr, torch, torchcam
+>>> import torch
+>>> from captum.attr import InputXGradient
+>>> from torchcam.methods import GradCAM
 >>> from lessons_lib.data import critters
 >>> from lessons_lib.methods.evaluation import score
 >>> from lessons_lib.models import ChainCNN, checkpoints
 >>> def by_captum(model, inputs, targets):
-...     return captum.attr.InputXGradient(model).attribute(inputs.requires_grad_(), target=targets)
+...     return InputXGradient(model).attribute(inputs.requires_grad_(), target=targets)
 >>> def by_torchcam(model, inputs, targets):
-...     with torchcam.methods.GradCAM(model, "relu4") as cam:
-...         return cam(targets.tolist(), model(inputs.requires_grad_()), normalized=False)[0]
+...     with GradCAM(model, "relu4") as cam:
+...         logits = model(inputs.requires_grad_())
+...         return cam(targets.tolist(), logits, normalized=False)[0]
 >>> def yours(model, inputs, targets):
 ...     logits = model(inputs.requires_grad_())[range(len(targets)), targets]
 ...     return torch.autograd.grad(logits.sum(), inputs)[0].abs().amax(1)

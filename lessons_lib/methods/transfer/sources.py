@@ -15,9 +15,9 @@ from lessons_lib.models import checkpoints
 from lessons_lib.models.small_cnn import BLOCKS, SmallCNN
 
 SMALL_CNN = "small_cnn_cifar10"
-"""The course's small CNN."""
+"""The name of the course's small CNN, for ``load``."""
 RESNET18 = "resnet18_cifar10"
-"""The course's ResNet-18."""
+"""The name of the course's ResNet-18, for ``load``."""
 _RESNET = ("relu", "layer1", "layer2", "layer3", "layer4", "avgpool")
 _IMAGENET = {
     "efficientnet_lite0": (*(f"blocks.{stage}" for stage in range(7)), "global_pool"),
