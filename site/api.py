@@ -37,6 +37,9 @@ INDEX = f"""# The library
 What the lessons import from `{PACKAGE}`, and what a program of your own can: signatures, shapes and examples, from the
 docstrings. A page holds a module or a package; the search knows every name.
 """
+BELOW_LESSONS = (
+    "---\nsearch: {boost: 0.5}\n---\n\n"  # for whoever searches by words and not by a function's name
+)
 LONG = 150  # characters of a constant's value, beyond which the page does without
 
 
@@ -72,7 +75,7 @@ def _page(library: Module, name: str, lessons: list[Path]) -> str:
     if lessons:
         links = ", ".join(f"[{path.stem[:2]}](../notebooks/{path.stem}.md)" for path in lessons)
         about.append(f"- Lessons that use it: {links}")
-    text = [f"# {name} {{ #{module.path} }}", "\n".join(about)]
+    text = [f"{BELOW_LESSONS}# {name} {{ #{module.path} }}", "\n".join(about)]
     known = described(library)
     for part in parts(module):
         if part is not module:

@@ -280,16 +280,18 @@ def test_a_docstring_becomes_markdown():
     assert "\n```pycon\n>>> double(2)\n4\n```" in text
 
 
-def test_search_knows_every_name_by_its_words(site: Path):
+def test_search_knows_every_name_and_puts_lessons_first(site: Path):
     index = json.loads((site / "search" / "search_index.json").read_text(encoding="utf-8"))
-    separator = re.compile(index["config"]["separator"])
-    found = {
-        entry["location"]
-        for entry in index["docs"]
-        if {"relevance", "mass", "accuracy"} <= set(separator.split(entry["title"]))
-    }
-    name = "lessons_lib.methods.evaluation.relevance_mass_accuracy"
-    assert found == {f"api/methods.evaluation.html#{name}"}
+    about = [entry for entry in index["docs"] if entry["location"].startswith("api/methods.cam.html")]
+    titles = {entry["title"]: entry["location"].partition("#")[2] for entry in about}
+    for name in ("grad_cam", "class_activation_maps"):
+        assert titles[name] == f"lessons_lib.methods.cam.{name}"
+    assert {entry["boost"] for entry in about} == {0.5}
+    assert not [
+        entry for entry in index["docs"] if entry["location"].startswith("notebooks/") and "boost" in entry
+    ]
+    words = re.compile(index["config"]["separator"]).split("cam.class_activation_maps(model)")
+    assert words[:2] == ["cam", "class_activation_maps"]
 
 
 def test_search_knows_every_lesson(site: Path):
