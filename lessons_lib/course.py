@@ -21,6 +21,7 @@ from threadpoolctl import threadpool_limits
 from lessons_lib.checks import check_choice
 
 Profile = Literal["quick", "full"]
+"""How much a lesson computes: *quick* with what ships with the course, *full* with the real data."""
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
@@ -29,6 +30,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 INSTALLED = Path(__file__).with_name("shipped").is_dir()
 SHIPPED = Path(__file__).with_name("shipped") if INSTALLED else REPOSITORY / "data"
 CHECKPOINTS = SHIPPED / "checkpoints"
+"""The folder of the shipped networks."""
 
 
 def data_folder() -> Path:
@@ -42,7 +44,7 @@ def data_folder() -> Path:
 
 @dataclass(frozen=True)
 class Course:
-    """What :func:`setup` decided; lessons branch on :attr:`full` and compute on :attr:`device`."""
+    """What ``setup`` decided; lessons branch on ``full`` and compute on ``device``."""
 
     profile: Profile
     device: torch.device

@@ -31,7 +31,7 @@ class Phase:
     """A stretch of training at one picture size.
 
     Attributes:
-        settings: see :class:`lessons_lib.training.Settings`.
+        settings: see ``lessons_lib.training.Settings``.
         size: side in pixels of the pictures the network is given; smaller ones are enlarged.
     """
 
@@ -39,7 +39,7 @@ class Phase:
     size: int = 32
 
     def transform(self, images: Tensor) -> Tensor:
-        """The network's input: uint8 pictures scaled to [−1, 1] and resized to :attr:`size`."""
+        """The network's input: uint8 pictures scaled to [−1, 1] and resized to ``size``."""
         return to_input(images, self.size)
 
 
@@ -159,6 +159,7 @@ RECIPES = {
         "a background of its own: network B of lesson 11, which learned the shortcut and is mostly wrong elsewhere.",
     ),
 }
+"""The recipe of each shipped network, by its name."""
 
 
 def make(name: str) -> Run:

@@ -121,10 +121,10 @@ def execute(
     Args:
         path: the lesson.
         profile: *quick* or *full*.
-        values: other values for its parameters, see :func:`set_parameters`.
+        values: other values for its parameters, see ``set_parameters``.
 
     Returns:
-        The notebook with the new outputs, cleaned (:func:`clean`), and the record of the run.
+        The notebook with the new outputs, cleaned (``clean``), and the record of the run.
 
     Raises:
         ValueError: if the lesson has no such parameter.
@@ -311,7 +311,7 @@ def course(
 def refresh(lessons: Sequence[Path]) -> list[Run]:
     """Execute lessons in the *quick* profile and store the outputs in them; a failing one is left as it was.
 
-    A stored output that the new one agrees with stays (:func:`kept`), so that a difference shows what has changed;
+    A stored output that the new one agrees with stays (``kept``), so that a difference shows what has changed;
     what is stored anew is packed as small as nobody sees. The picture of a cell tagged ``cover`` is also written to
     ``images/NN.png``, for the top of the lesson.
     """

@@ -94,7 +94,7 @@ class Epoch:
 
 @dataclass
 class Run:
-    """What :func:`fit` returns: the history so far, the kept weights by epoch, and whether it was interrupted."""
+    """What ``fit`` returns: the history so far, the kept weights by epoch, and whether it was interrupted."""
 
     history: list[Epoch] = field(default_factory=list)
     snapshots: dict[int, State] = field(default_factory=dict)
@@ -143,7 +143,7 @@ def fit(
         train: pictures to learn from.
         test: pictures to measure accuracy on after each epoch; never learned from. None measures nothing, where
             testing would take longer than training.
-        settings: see :class:`Settings`.
+        settings: see ``Settings``.
         transform: turns uint8 pictures (N, 3, H, W) into the model's input.
         checkpoint: a file to save to and resume from.
         progress: whether to show a progress bar.

@@ -9,6 +9,7 @@ from html import escape, unescape
 from pathlib import Path, PurePosixPath
 from posixpath import normpath
 
+import api
 import nbformat
 from latex2mathml.converter import convert
 from mkdocs.config.defaults import MkDocsConfig
@@ -92,6 +93,12 @@ def on_config(config: MkDocsConfig) -> None:
         {"Lessons": [_address(lesson) for lesson in LESSONS]},
         {"Guides": list(GUIDES)},
         {"Shipped networks": [_address(card) for card in MODEL_CARDS]},
+        {
+            "Library": [
+                "api/index.md",
+                *({group: [f"api/{name}.md" for name in names]} for group, names in api.GROUPS.items()),
+            ]
+        },
     ]
 
 
@@ -112,6 +119,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         files.append(File.generated(config, _address(lesson), content=text))
         for name, content in pictures.items():
             files.append(File.generated(config, f"notebooks/{name}", content=content))
+    for name, text in api.pages().items():
+        files.append(File.generated(config, f"api/{name}.md", content=text))
     return files
 
 
@@ -136,7 +145,10 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Write formulas as MathML, which browsers draw by themselves."""
+    """Write formulas as MathML, which browsers draw by themselves, and keep menus short."""
+    for item in page.toc:
+        for section in () if page.file.src_uri.startswith("api/") else item.children:
+            section.children.clear()
 
     def formula(found: re.Match[str]) -> str:
         display = "block" if found["tag"] == "div" else "inline"

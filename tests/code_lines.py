@@ -40,12 +40,13 @@ def code_lines(source: str) -> int:
     """
     documented: set[int] = set()
     for node in ast.walk(ast.parse(source)):
+        # that of a module, a class or a function, or under a constant
         if (
-            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-            and ast.get_docstring(node, clean=False) is not None
+            isinstance(node, ast.Expr)
+            and isinstance(node.value, ast.Constant)
+            and isinstance(node.value.value, str)
         ):
-            first = node.body[0]
-            documented.update(range(first.lineno, (first.end_lineno or first.lineno) + 1))
+            documented.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
     lines: set[int] = set()
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type not in _NO_CODE:
@@ -62,7 +63,7 @@ def by_module() -> dict[str, int]:
 
 
 def is_engine_or_tool(module: str) -> bool:
-    """Whether a module belongs to :data:`ENGINES_AND_TOOLS`."""
+    """Whether a module belongs to ``ENGINES_AND_TOOLS``."""
     return any(module == part or module.startswith(f"{part}/") for part in ENGINES_AND_TOOLS)
 
 

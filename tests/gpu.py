@@ -58,7 +58,7 @@ class Given:
     """What a method is given: a network on a device, and pictures on the CPU, as a notebook has them.
 
     Attributes:
-        model: a :class:`ChainCNN`.
+        model: a ``ChainCNN``.
         images: uint8, shape (6, 3, SIDE, SIDE).
         inputs: the same as the model's input.
         classes: one for each, int64, shape (6,).
@@ -305,7 +305,7 @@ class Reference:
 
 @functools.cache
 def reference(method: Callable[..., Any]) -> Reference:
-    """From one run as it is and :data:`RUNS` with wrong numbers.
+    """From one run as it is and ``RUNS`` with wrong numbers.
 
     Raises:
         ValueError: if they differ in a whole number: then rounding decides it, and it says nothing about a device.

@@ -18,7 +18,7 @@ def address(server: subprocess.Popen[bytes], log: Path) -> str:
     Jupyter Server writes the address before it listens, so the log alone is not enough.
 
     Raises:
-        AssertionError: if it ends, or does not answer within :data:`START_SECONDS`; says what the log says.
+        AssertionError: if it ends, or does not answer within ``START_SECONDS``; says what the log says.
     """
     ends = time.monotonic() + START_SECONDS
     while server.poll() is None and time.monotonic() < ends:

@@ -58,7 +58,7 @@ class Machine:
 
     Attributes:
         number: its number.
-        instructions: a key of :data:`INSTRUCTIONS`.
+        instructions: a key of ``INSTRUCTIONS``.
         threads: of each kernel.
         disturbed: whether the weights that networks begin with are.
         seed: what lessons are set up with.

@@ -9,6 +9,7 @@ SITTING = 250
 def test_only_lines_that_hold_code_count():
     assert code_lines.code_lines("def f():\n    '''Doc.'''\n    return 'text\\n'\n\n# end\n") == 2
     assert code_lines.code_lines("x = '''a\n\nb'''\n") == 3
+    assert code_lines.code_lines("x = 1\n'''What x is.'''\n") == 1
     assert code_lines.code_lines("") == 0
 
 

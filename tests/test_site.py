@@ -8,8 +8,10 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -97,11 +99,12 @@ def dead(pages: dict[Path, Tags], site: Path) -> list[str]:
     return found
 
 
-def test_every_lesson_and_guide_is_in_the_menu(site: Path, pages: dict[Path, Tags]):
+def test_every_lesson_guide_and_page_of_the_library_is_in_the_menu(site: Path, pages: dict[Path, Tags]):
     guides = ["CONTRIBUTING.html", "TEACHING.html", "data/index.html", "notebooks/assignments/index.html"]
     cards = [path.parent.name for path in (REPOSITORY / "data" / "checkpoints").glob("*/README.md")]
     wanted = [f"notebooks/{path.stem}.html" for path in LESSONS]
     wanted += [*guides, *(f"data/checkpoints/{name}/index.html" for name in cards)]
+    wanted += ["api/index.html", *(f"api/{page}.html" for page in module("api").PAGES)]
     assert set(wanted) <= set(pages[site / "index.html"].links)
 
 
@@ -151,7 +154,12 @@ def module(name: str) -> Any:
     assert spec
     assert spec.loader
     loaded = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loaded)
+    # as MkDocs does, so that one imports another
+    sys.path.insert(0, str(REPOSITORY / "site"))
+    try:
+        spec.loader.exec_module(loaded)
+    finally:
+        sys.path.remove(str(REPOSITORY / "site"))
     return loaded
 
 
@@ -190,12 +198,108 @@ def test_lists_are_lists(site: Path):
         assert not re.search(r"<p>[^<]*\n[-*] ", path.read_text(encoding="utf-8")), path
 
 
+def described(html: str, name: str) -> str:
+    """What a page of the library says of a name, without its signature."""
+    after = html.partition(f'id="{name}"')[2]
+    below = re.search(r"</h[1-6]>(.*?)(<h[1-6] |</article>)", after, flags=re.DOTALL)
+    told = re.sub(r'<div class="doc-signature.*?</div>', "", below[1], flags=re.DOTALL) if below else ""
+    return " ".join(unescape(re.sub(r"<[^>]+>", " ", told)).split())
+
+
+def test_every_name_that_lessons_use_is_described(site: Path):
+    api = module("api")
+    library = api.load()
+    html = "".join((site / "api" / f"{page}.html").read_text(encoding="utf-8") for page in api.PAGES)
+    used = set().union(*(api.names_used(path) for path in LESSONS))
+
+    def known(name: str) -> bool:
+        try:
+            return bool(library.modules_collection[name])
+        except KeyError:
+            return False
+
+    # a method of a constant, such as PARTS.index, stands for the constant
+    wanted = {name if known(name) else name.rpartition(".")[0] for name in used}
+    assert all(known(name) for name in wanted)
+    assert {"lessons_lib.methods.cam.class_activation_maps", "lessons_lib.data.to_input"} <= wanted
+    assert [name for name in sorted(wanted) if len(described(html, name).split()) < 4] == []
+
+
+def test_what_is_not_described_would_be_found():
+    heading = '<h2 id="a.b"><code>b</code></h2>'
+    signature = '<div class="doc-signature highlight"><pre>b(x: int, y: int, z: int) -&gt; int</pre></div>'
+    assert described(f"{heading}{signature}<h2 id=c>c</h2><p>What c does.</p></article>", "a.b") == ""
+    assert described(f"{heading}{signature}<p>What <b>b</b> does.</p></article>", "a.b") == "What b does."
+    assert described(heading, "a.c") == ""
+
+
+def test_every_part_of_the_library_has_a_page_or_is_left_out_knowingly():
+    api = module("api")
+    parts = {
+        path.stem
+        for path in (REPOSITORY / "lessons_lib").iterdir()
+        if path.stem[0] not in "_." and path.suffix in {"", ".py"} and path.stem != "shipped"
+    }
+    assert {page.partition(".")[0] for page in api.PAGES} | api.NOT_SHOWN == parts
+
+
+def test_docstrings_have_become_pages(site: Path):
+    for path in (site / "api").glob("*.html"):
+        article = path.read_text(encoding="utf-8").partition("<article")[2].partition("</article>")[0]
+        text = re.sub(r"<(pre|code)\b.*?</\1>", "", article, flags=re.DOTALL)
+        assert not re.search(r":(func|class|data|meth|attr|mod):|\]\[|``|&gt;&gt;&gt;|<blockquote", text), (
+            path
+        )
+        assert "<autoref" not in article, path
+    evaluation = (site / "api" / "methods.evaluation.html").read_text(encoding="utf-8")
+    example = evaluation.index("by_torchcam")
+    assert example < evaluation.index('id="lessons_lib.methods.evaluation.score"')
+    assert 'href="../notebooks/11_trust_explanations.html"' in evaluation
+    assert 'href="methods.cam.html#lessons_lib.methods.cam.grad_cam"' in evaluation
+
+
+def test_a_docstring_becomes_markdown():
+    docstring = """Double ``x``, see ``other`` and ``nn.Linear``.
+
+    - one
+    - two
+    So:
+    - three
+
+    Returns:
+        Shape (N,): twice ``x``.
+
+    >>> double(2)
+    4
+    """
+    lines = (line.removeprefix("    ") for line in docstring.splitlines())
+    text = module("api").to_markdown("\n".join(lines), {"other": "lessons_lib.other"}.get)
+    assert text.splitlines()[0] == "Double ``x``, see [``other``][lessons_lib.other] and ``nn.Linear``."
+    assert "So:\n\n- three" in text
+    assert "Returns:\n    : Shape (N,): twice" in text
+    assert "\n```pycon\n>>> double(2)\n4\n```" in text
+
+
+def test_search_knows_every_name_and_puts_lessons_first(site: Path):
+    index = json.loads((site / "search" / "search_index.json").read_text(encoding="utf-8"))
+    about = [entry for entry in index["docs"] if entry["location"].startswith("api/methods.cam.html")]
+    titles = {entry["title"]: entry["location"].partition("#")[2] for entry in about}
+    for name in ("grad_cam", "class_activation_maps"):
+        assert titles[name] == f"lessons_lib.methods.cam.{name}"
+    assert {entry["boost"] for entry in about} == {0.5}
+    assert not [
+        entry for entry in index["docs"] if entry["location"].startswith("notebooks/") and "boost" in entry
+    ]
+    words = re.compile(index["config"]["separator"]).split("cam.class_activation_maps(model)")
+    assert words[:2] == ["cam", "class_activation_maps"]
+
+
 def test_search_knows_every_lesson(site: Path):
     index = json.loads((site / "search" / "search_index.json").read_text(encoding="utf-8"))
     found = {
         entry["location"].partition("#")[0]
         for entry in index["docs"]
-        if "exercises" in entry["title"].lower()
+        if "exercises" in entry["title"].lower() and entry["location"].startswith("notebooks/")
     }
     assert found == {f"notebooks/{path.stem}.html" for path in LESSONS if path.name[:2] != "00"}
 
@@ -247,6 +351,7 @@ def test_a_link_to_nothing_stops_the_build(tmp_path: Path):
         copy = tmp_path / "site" / file.relative_to(REPOSITORY / "site")
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes(file.read_bytes())
+    shutil.copytree(REPOSITORY / "lessons_lib", tmp_path / "lessons_lib", ignore=lambda *_: ["__pycache__"])
     (tmp_path / "README.md").write_text("# Title\n\n[nothing](nothing.md)\n")
     made = build(tmp_path / "out", tmp_path / "site" / "mkdocs.yml")
     assert made.returncode == 1

@@ -74,7 +74,7 @@ def reconciled(stored: Sequence[Output], new: Sequence[Output], sanitize: Saniti
 
 
 def _reconciled_around_pictures(stored: str, new: str) -> str:
-    """Text with the pictures that are stored in it, which are compared apart (:func:`picture_differences`)."""
+    """Text with the pictures that are stored in it, which are compared apart (``picture_differences``)."""
     text = numbers.reconciled(*(_EMBEDDED.sub(_PICTURE, either) for either in (stored, new)))
     for found in _EMBEDDED.finditer(stored):
         text = text.replace(_PICTURE, found[0], 1)
@@ -89,7 +89,7 @@ def picture_differences(
     Args:
         stored: outputs.
         new: outputs.
-        by: as in :func:`lessons_lib.comparison.pictures.difference`.
+        by: as in ``lessons_lib.comparison.pictures.difference``.
     """
     old, now = list(embedded(stored)), list(embedded(new))
     if len(old) != len(now):
@@ -119,7 +119,7 @@ def embedded(outputs: Sequence[Output]) -> Iterator[tuple[str, bytes]]:
 
 
 def pack(outputs: Sequence[Output]) -> None:
-    """Make the PNGs inside the HTML of outputs as small as :func:`lessons_lib.comparison.pictures.lightest` does."""
+    """Make the PNGs inside the HTML of outputs as small as ``lessons_lib.comparison.pictures.lightest`` does."""
 
     def smaller(found: re.Match[str]) -> str:
         if found[1] != "png":

@@ -156,10 +156,10 @@ def fidelity(original: np.ndarray, copy: np.ndarray) -> float:
 
 
 def lightest(file: bytes, kinds: tuple[str, ...] = ("png", "jpeg")) -> Packed:
-    """The smallest file of a picture of the same size in which nobody misses anything: :func:`fidelity` says so.
+    """The smallest file of a picture of the same size in which nobody misses anything: ``fidelity`` says so.
 
     A drawing does with a palette of 256 colours; photographs need JPEG, with all its colours at full resolution. What
-    is stored must also be like the picture drawn anew (:func:`difference`), with half of what that allows to spare.
+    is stored must also be like the picture drawn anew (``difference``), with half of what that allows to spare.
 
     Args:
         file: the picture, a PNG.

@@ -269,7 +269,7 @@ def install(name: str, source: str | Path | None = None) -> Path:
     """Put a data set into the data folder and say in one line what was taken; an installed one is left alone.
 
     Args:
-        name: one of :data:`REGISTRY`.
+        name: one of ``REGISTRY``.
         source: an archive on this machine (tar, compressed or not, or zip): then no network is used. None
             takes it from the folder ``LESSONS_ARCHIVES``, else downloads it.
 

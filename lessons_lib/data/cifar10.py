@@ -25,6 +25,7 @@ from lessons_lib.data.pictures import Pictures
 Split = Literal["train", "test"]
 
 CLASSES = CIFAR_CLASSES
+"""The ten classes, in the order of their labels."""
 SIZE = 32
 BATCHES = "cifar-10-batches-py"  # the folder of Krizhevsky's own files
 BLOCK = 250  # pictures a thread decodes at a time: one by one, handing them out costs more than decoding

@@ -1,6 +1,6 @@
 """Critters: cartoon animal faces over real photographs, drawn in memory, with masks for head, ears, nose and eyes.
 
-How they are drawn, :mod:`lessons_lib.drawing` knows.
+How they are drawn, ``lessons_lib.drawing`` knows.
 """
 
 from __future__ import annotations
@@ -28,8 +28,11 @@ from lessons_lib.drawing.shapes import palette
 from lessons_lib.drawing.species import BREEDS, KINDS
 
 SPECIES = ("cat", "dog", "rabbit", "bear", "fox", "panda", "mouse", "pig", "frog", "tiger")
+"""The animals that Critters are, in the order of their labels."""
 COUSINS = ("koala", "monkey", "sheep", "owl", "lion")
+"""Animals that no shipped network has seen, for networks that learn something new."""
 PARTS = ("head", "left_eye", "right_eye", "nose", "ears", "background")
+"""The parts of a scene, in the order of its masks."""
 BACKGROUNDS = (
     "coffee",
     "grass",
@@ -42,6 +45,7 @@ BACKGROUNDS = (
     "tissue",
     "motorcycle",
 )
+"""The photographs that stand behind the faces."""
 # grass and brick ship as grey pictures: give them their colour back
 _TINTS = palette(*({"grass": "a8e070", "brick": "ffb497"}.get(name, "ffffff") for name in BACKGROUNDS))
 _OWNERS = dict(zip(PARTS, (HEAD, LEFT, RIGHT, NOSE, EARS, GROUND), strict=True))
@@ -53,12 +57,12 @@ class Critters(Pictures):
     """Pictures of cartoon animal faces that come with the truth about their parts.
 
     Attributes:
-        masks: bool, shape (N, len(PARTS), H, W): where each of :data:`PARTS` is *visible*. ``head`` is the whole
+        masks: bool, shape (N, len(PARTS), H, W): where each of ``PARTS`` is *visible*. ``head`` is the whole
             face with its eyes, nose, whiskers and mane; ``left_eye`` is on the viewer's left; ``nose`` is a snout
             or a beak where the animal has one; ``ears`` leaves out what the head hides, and ears that hang in
             front of the head hide it. Eyes and nose lie inside the head and apart from each other, and every
             pixel is exactly one of head, ears and ``background``. Frogs have no ears.
-        backgrounds: int64, shape (N,): the photograph behind each face, an index into :data:`BACKGROUNDS`.
+        backgrounds: int64, shape (N,): the photograph behind each face, an index into ``BACKGROUNDS``.
 
     Raises:
         TypeError: if masks are not bool or backgrounds are not int64.
@@ -84,14 +88,14 @@ class Critters(Pictures):
 
 @dataclass(frozen=True)
 class Twins:
-    """Scenes, and their twins without one part each, see :func:`twins`."""
+    """Scenes, and their twins without one part each, see ``twins``."""
 
     scenes: Critters
     without: Mapping[str, Critters]
 
 
 def tied_background(species: str) -> int:
-    """The background a biased :func:`generate` puts behind ``species``: an index into :data:`BACKGROUNDS`.
+    """The background a biased ``generate`` puts behind ``species``: an index into ``BACKGROUNDS``.
 
     Raises:
         ValueError: if there is no such species.
@@ -119,12 +123,12 @@ def generate(
         n: how many pictures, at least 1.
         size: their side in pixels, 32–224.
         seed: any whole number from 0.
-        species: which animals, from :data:`SPECIES` and :data:`COUSINS`; they become the classes, in this order.
+        species: which animals, from ``SPECIES`` and ``COUSINS``; they become the classes, in this order.
         bias: 0–1, the share of pictures whose background is the one tied to their species
-            (:func:`tied_background`); the others get any background, all equally likely.
+            (``tied_background``); the others get any background, all equally likely.
         changed: what a *twin* of these pictures has otherwise, by part: left out (None; behind is what the part hid,
             and in place of the background a plain grey), or as another species has it (of the background, another of
-            :data:`BACKGROUNDS`). All else stays the same to the last bit: twins differ only where the part is in
+            ``BACKGROUNDS``). All else stays the same to the last bit: twins differ only where the part is in
             either of them, and at most 2 pixels beside it (``size // 32`` from 96 on), for edges are soft and some
             eyes have a rim. Without its head an animal has only ears.
 
@@ -187,12 +191,12 @@ def twins(n: int, size: int = 32, *, parts: Sequence[str] = PARTS[1:], **scene: 
     Args:
         n: how many scenes.
         size: their side in pixels.
-        parts: which to leave out, one at a time, from :data:`PARTS`; by default all but the whole head.
-        scene: seed, species and bias, as in :func:`generate`.
+        parts: which to leave out, one at a time, from ``PARTS``; by default all but the whole head.
+        scene: seed, species and bias, as in ``generate``.
 
     Raises:
-        TypeError: as :func:`generate`.
-        ValueError: as :func:`generate`.
+        TypeError: as ``generate``.
+        ValueError: as ``generate``.
     """
     drawn = partial(generate, n, size, **scene)
     return Twins(drawn(), {part: drawn(changed={part: None}) for part in parts})
@@ -211,7 +215,7 @@ def _ground(scenes: Scenes, backgrounds: Tensor, height: int, width: int) -> Ten
 
 
 def _part_masks(owner: Tensor) -> Tensor:
-    """The masks of :data:`PARTS`, bool (N, 6, H, W), from the part that every pixel shows."""
+    """The masks of ``PARTS``, bool (N, 6, H, W), from the part that every pixel shows."""
     return torch.stack([owner >= HEAD, *(owner == part for part in list(_OWNERS.values())[1:])], dim=1)
 
 

@@ -17,6 +17,7 @@ from lessons_lib.data.critters import PARTS as CRITTER_PARTS
 from lessons_lib.data.critters import Critters
 
 PARTS = ("left_eye", "right_eye", "nose")
+"""The parts of a face that lessons compare between animals."""
 
 
 def complete(faces: Critters, parts: Sequence[str] = PARTS, *, share: float = 0.8) -> Tensor:
@@ -26,7 +27,7 @@ def complete(faces: Critters, parts: Sequence[str] = PARTS, *, share: float = 0.
 
     Args:
         faces: Critters.
-        parts: names from :data:`lessons_lib.data.critters.PARTS`.
+        parts: names from ``lessons_lib.data.critters.PARTS``.
         share: 0–1.
 
     Returns:
@@ -57,7 +58,7 @@ def aligned(faces: Critters, size: int, *, gap: float = 0.32, height: float = 0.
     What lies outside a picture repeats its edge and counts as background in the masks.
 
     Args:
-        faces: Critters that show both eyes, see :func:`complete`.
+        faces: Critters that show both eyes, see ``complete``.
         size: side of the new pictures in pixels.
         gap: distance between the middles of the eyes, as a share of the new side.
         height: how far down the eyes lie, as a share of the new side.

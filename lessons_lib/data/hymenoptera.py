@@ -20,7 +20,7 @@ CLASSES = ("ants", "bees")
 
 
 def folder() -> Path:
-    """The folder with train/ and val/, installed first if it is missing (see :func:`archives.require`).
+    """The folder with train/ and val/, installed first if it is missing (see ``archives.require``).
 
     Raises:
         ConnectionError: if it is not installed and cannot be downloaded; the text says how to get it.

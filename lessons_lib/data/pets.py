@@ -12,7 +12,7 @@ from lessons_lib.data.archives import photographs, require
 
 
 def folder() -> Path:
-    """The folder with the photographs, installed first if it is missing (see :func:`archives.require`).
+    """The folder with the photographs, installed first if it is missing (see ``archives.require``).
 
     Raises:
         ConnectionError: if it is not installed and cannot be downloaded; the text says how to get it.
@@ -45,7 +45,7 @@ def files() -> list[Path]:
     """Every photograph, sorted by name; says in one line how many there are and what was skipped.
 
     The full set holds a few .mat files, which are skipped, and GIFs named .jpg, which are kept: Pillow, and
-    with it fastai and :func:`photos.open_picture`, reads them.
+    with it fastai and ``photos.open_picture``, reads them.
     """
     good, others = photographs(folder())
     cats = sum(map(is_cat, good))

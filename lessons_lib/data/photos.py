@@ -69,7 +69,7 @@ class Photo:
     """A photograph with its story.
 
     Attributes:
-        name: the key :func:`photo` knows it by.
+        name: the key ``photo`` knows it by.
         title: what it shows, in a few words.
         image: uint8, shape (3, H, W), 0–255, at its own size.
         credit: who made it, its licence and the package it came with.
@@ -132,13 +132,17 @@ _IMAGENET = {
 _IMAGENET_CREDIT = "one of ImageNet's classes, its photographer is not named; the package has the MIT licence"
 
 LABELLED = tuple(_IMAGENET)
+"""The names of the photographs whose ImageNet class is known."""
 NAMES = (*_SHIPPED, *LABELLED)
+"""The names of all photographs and textures."""
 TEXTURES = ("brick", "grass", "gravel", "moon", "stars", "tissue")
+"""The names of the pictures from which texture is cut."""
 PHOTOGRAPHS = tuple(name for name in _SHIPPED if name not in TEXTURES)
+"""The names of the other photographs, which have no ImageNet class."""
 
 
 def photo(name: str) -> Photo:
-    """The photograph or texture called ``name``, one of :data:`NAMES`.
+    """The photograph or texture called ``name``, one of ``NAMES``.
 
     Raises:
         ValueError: for any other name, listing the valid ones.
@@ -175,7 +179,7 @@ def resized(picture: Photo | Tensor, size: int) -> Tensor:
     """The largest centred square of ``picture``, resized with antialiased bicubic interpolation.
 
     Args:
-        picture: a :class:`Photo`, or a uint8 tensor of shape (3, H, W).
+        picture: a ``Photo``, or a uint8 tensor of shape (3, H, W).
         size: the side of the result in pixels, at least 1.
 
     Returns:
@@ -230,14 +234,14 @@ def watermark(image: Tensor, text: str = "捷径捷径捷径", *, opacity: float
 def atlas(names: tuple[str, ...], side: int) -> Tensor:
     """The named photographs as squares of ``side`` pixels in one row: float32 in 0–1, (3, side, P·side).
 
-    One wide picture lets :func:`crops` cut from many photographs in a single resampling. Do not write into it:
+    One wide picture lets ``crops`` cut from many photographs in a single resampling. Do not write into it:
     it is kept for the next call.
     """
     return torch.cat([resized(photo(name), side) for name in names], dim=2).float() / 255
 
 
 def crops(sheet: Tensor, which: Tensor, placement: Tensor, height: int, width: int) -> Tensor:
-    """Cut one picture out of each chosen square of an :func:`atlas`, by bilinear interpolation.
+    """Cut one picture out of each chosen square of an ``atlas``, by bilinear interpolation.
 
     Args:
         sheet: an atlas, shape (3, T, P·T).
@@ -261,7 +265,7 @@ def crops(sheet: Tensor, which: Tensor, placement: Tensor, height: int, width: i
 
 
 def textures(n: int, size: int = 32, *, seed: int = 0) -> Pictures:
-    """Random crops of the :data:`TEXTURES`, turned, mirrored and lit at random, labelled by texture.
+    """Random crops of the ``TEXTURES``, turned, mirrored and lit at random, labelled by texture.
 
     All are turned grey, so that only the texture tells them apart. Labels are balanced and shuffled; the same
     arguments give the same pictures.
@@ -293,7 +297,7 @@ def textures(n: int, size: int = 32, *, seed: int = 0) -> Pictures:
 
 
 def views(n: int, size: int = 32, *, seed: int = 0) -> Tensor:
-    """Random square crops of the :data:`PHOTOGRAPHS`, half of them mirrored: natural pictures without labels.
+    """Random square crops of the ``PHOTOGRAPHS``, half of them mirrored: natural pictures without labels.
 
     A crop shows between half and all of a photograph's side. The same arguments give the same pictures.
 

@@ -82,5 +82,5 @@ def to_input(images: Tensor, size: int | None = None) -> Tensor:
 
 
 def to_picture(inputs: Tensor) -> Tensor:
-    """Undo :func:`to_input`: float in [−1, 1] back to uint8 in 0–255, values outside clipped."""
+    """Undo ``to_input``: float in [−1, 1] back to uint8 in 0–255, values outside clipped."""
     return inputs.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)

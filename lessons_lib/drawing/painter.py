@@ -244,7 +244,7 @@ class Painter:
         self.paint(distance, colour, within=self.inside, blur=blur, opacity=opacity)
 
     def eyes(self, cx: float, cy: float, size: float, **look: Any) -> None:
-        """A pair of eyes, see :meth:`_eyes`."""
+        """A pair of eyes, see ``_eyes``."""
         self.part(partial(self._eyes, cx, cy, size, **look), LEFT, RIGHT)
 
     def _eyes(

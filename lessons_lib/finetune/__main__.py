@@ -1,4 +1,4 @@
-"""``python -m lessons_lib.finetune``: see :mod:`lessons_lib.finetune.script`."""
+"""``python -m lessons_lib.finetune``: see ``lessons_lib.finetune.script``."""
 
 import sys
 

@@ -51,7 +51,7 @@ class Options:
     """How to fine-tune; a run that was stopped only goes on with the same ones.
 
     Attributes:
-        network: one of :data:`lessons_lib.models.imagenet.NAMES`.
+        network: one of ``lessons_lib.models.imagenet.NAMES``.
         from_scratch: begin with random weights, to see what transfer gives: no layer is slower and batch norms learn.
         freeze: the last layer that stays as it is; None lets all learn.
         known: for each class folder, the class of ImageNet that means the same, as "folder=class"; the head begins
@@ -62,7 +62,7 @@ class Options:
         learning_rate: the peak of the head's; the body's is ``slowdown`` times lower.
         slowdown: at least 1.
         weight_decay: AdamW's decoupled weight decay.
-        valid_share: see :func:`lessons_lib.finetune.folder.read_folder`.
+        valid_share: see ``lessons_lib.finetune.folder.read_folder``.
         seed: decides the division, the order and the random cuts.
     """
 
@@ -124,7 +124,7 @@ def train(data: Path, out: Path, options: Options, *, workers: int = 0, progress
     process, a whole one is there.
 
     Args:
-        data: see :func:`lessons_lib.finetune.folder.read_folder`.
+        data: see ``lessons_lib.finetune.folder.read_folder``.
         out: the folder of the run, made if it is missing.
         options: how to train.
         workers: processes that read pictures, for each process that trains.
@@ -376,7 +376,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def load(run: Path) -> ImageNetClassifier:
-    """The best network of a run, in evaluation mode, with its own classes; see :class:`ImageNetClassifier`.
+    """The best network of a run, in evaluation mode, with its own classes; see ``ImageNetClassifier``.
 
     Raises:
         ValueError: if there is none in ``run``, or it is damaged.

@@ -55,7 +55,7 @@ class Ref:
 
 @dataclass(frozen=True)
 class Call:
-    """One of PyTorch's operators and what it was called with; tensors that depend on the picture are :class:`Ref`.
+    """One of PyTorch's operators and what it was called with; tensors that depend on the picture are ``Ref``.
 
     Attributes:
         shape: of its first result, for two pictures.
@@ -198,7 +198,7 @@ class _Step(ABC):
         return min(first for first, _ in changed), max(last for _, last in changed)
 
     def length(self, lengths: Sequence[int], axis: int) -> int:
-        """The longest :meth:`span` that inputs of these lengths can lead to, wherever they lie."""
+        """The longest ``span`` that inputs of these lengths can lead to, wherever they lie."""
         return max(lengths)
 
     @abstractmethod
@@ -368,7 +368,7 @@ _IN_PLACE = {
 
 @dataclass(frozen=True)
 class _Late:
-    """An operation after the last feature map; ``args`` hold :class:`_Map` and :class:`_Vector` for what it reads."""
+    """An operation after the last feature map; ``args`` hold ``_Map`` and ``_Vector`` for what it reads."""
 
     function: Callable[..., Any]
     args: tuple[Any, ...]
@@ -473,7 +473,7 @@ class Plan:
         return {step: use for step, use in uses.items() if step not in kept}
 
     def region(self, rows: Span, columns: Span, room: tuple[int, int]) -> Region:
-        """The part of the picture to hand over if ``rows`` × ``columns`` of it can change; see :meth:`spans`."""
+        """The part of the picture to hand over if ``rows`` × ``columns`` of it can change; see ``spans``."""
         return self.spans(0, rows, room[0])[0], self.spans(1, columns, room[1])[0]
 
     def __call__(
@@ -482,10 +482,10 @@ class Plan:
         """Logits, and the layer's total activation in each channel, for pictures that differ in a rectangle only.
 
         Args:
-            patched: the part :meth:`region` of the pictures, shape (N, C, height, width).
+            patched: the part ``region`` of the pictures, shape (N, C, height, width).
             rows: the rows that differ.
             columns: the columns that differ.
-            room: height and width of the largest rectangle of all calls, see :meth:`spans`.
+            room: height and width of the largest rectangle of all calls, see ``spans``.
 
         Returns:
             Logits (N, classes) and sums (N, C), float32 at least; no sums if no layer was asked for.
@@ -612,10 +612,10 @@ def make_plan(recording: Recording, image: Tensor, *, winograd: bool = False) ->
     Batch norm is folded into the convolution before it where nothing else reads that convolution.
 
     Args:
-        recording: from :func:`record`.
+        recording: from ``record``.
         image: the picture, shape (C, H, W); its dtype and device are those the plan computes with.
         winograd: whether to compute 3×3 convolutions in Winograd's way
-            (:mod:`lessons_lib.incremental.winograd`), for which their filters are transformed first and kept.
+            (``lessons_lib.incremental.winograd``), for which their filters are transformed first and kept.
 
     Raises:
         CannotPlanError: for an operator it does not know, or a global one before the last feature map.

@@ -135,7 +135,7 @@ class Winograd:
 
 
 def provides(weight: Tensor, stride: Sequence[int], dilation: Sequence[int], groups: int) -> bool:
-    """Whether :class:`Winograd` is made for a convolution like this, and for this device and precision."""
+    """Whether ``Winograd`` is made for a convolution like this, and for this device and precision."""
     return (
         weight.device.type == "cpu"
         and weight.dtype == torch.float32

@@ -1,6 +1,6 @@
 """Measures of feature maps: how their activation lies, which are dead, how much they look like the picture.
 
-:func:`lessons_lib.networks.capture` gives the maps.
+``lessons_lib.networks.capture`` gives the maps.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def spread(maps: Tensor) -> Tensor:
 
     ``Σ a·|x − c|² / Σ a``, with c the centre ``Σ a·x / Σ a``, over what that is for a map that is equally active
     everywhere. Fewer active positions have a smaller spread on average, even at random places, so compare with
-    :func:`shuffled`.
+    ``shuffled``.
 
     Args:
         maps: feature maps after a ReLU, none negative, shape (N, C, H, W), at least two positions each.

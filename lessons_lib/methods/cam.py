@@ -4,7 +4,7 @@ A network that ends in average pooling and one linear layer takes a mean over po
 channels. The two commute. In the other order they give, before the mean, one map for each class whose mean *is* the
 class's logit: B. Zhou et al., "Learning Deep Features for Discriminative Localization", CVPR 2016, §2, figure 2.
 
-:func:`grad_cam` takes the weights from the gradient instead, so that any network and any of its layers will do.
+``grad_cam`` takes the weights from the gradient instead, so that any network and any of its layers will do.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def find_head(model: nn.Module, inputs: Tensor) -> Head:
     """Find the average pooling and the linear layer that a network ends in, by running it on one picture.
 
     Names and types of layers say little (pooling may be a function), so the numbers decide: the linear layer is
-    :func:`~lessons_lib.networks.head_name`'s, and the features are the last maps whose averages are its input.
+    ``head_name``'s, and the features are the last maps whose averages are its input.
 
     Args:
         model: a classifier; it is run in evaluation mode and left as it was.
@@ -163,7 +163,7 @@ def class_activation_maps(
     Args:
         model: a classifier that ends in average pooling and one linear layer; it is left as it was.
         inputs: its input, float, shape (N, 3, H, W).
-        head: where it pools and classifies; by default :func:`find_head` looks.
+        head: where it pools and classifies; by default ``find_head`` looks.
         batch_size: how many pictures to run at once; the result does not depend on it.
 
     Returns:
@@ -171,7 +171,7 @@ def class_activation_maps(
 
     Raises:
         ValueError: if the network has no such head, or ``head`` is not it; for no inputs or NaN in them.
-        TypeError: as :func:`find_head`.
+        TypeError: as ``find_head``.
     """
     head = head or find_head(model, inputs)
     linear = get_layer(model, head.linear)
@@ -215,7 +215,7 @@ def grad_cam(
 
     Raises:
         ValueError: for an unknown layer, one that gives no feature maps with channels first
-            (:func:`lessons_lib.networks.feature_maps`) or that the logits do not depend on; for a class out
+            (``lessons_lib.networks.feature_maps``) or that the logits do not depend on; for a class out
             of range, no inputs or NaN in them.
         TypeError: for inputs that are not floating point or not of the network's precision, a network whose output is
             not a tensor of logits, or classes that are not whole numbers.

@@ -2,7 +2,7 @@
 
 K. Simonyan, A. Vedaldi and A. Zisserman, "Deep Inside Convolutional Networks: Visualising Image Classification Models
 and Saliency Maps" (2014, arXiv:1312.6034), §2: ``argmax_I S_c(I) − λ‖I‖²``, where S_c is the class's score before the
-softmax. :func:`maximise_activation` climbs it ("activation maximization"); :func:`spectrum_slope` says how smooth the
+softmax. ``maximise_activation`` climbs it ("activation maximization"); ``spectrum_slope`` says how smooth the
 result is.
 """
 
@@ -97,7 +97,7 @@ def maximise_activation(
 
 
 def frequencies(height: int, width: int) -> Tensor:
-    """How fast the cosine wave of each coefficient of :func:`spectrum` varies, in cycles per pixel.
+    """How fast the cosine wave of each coefficient of ``spectrum`` varies, in cycles per pixel.
 
     Wave (i, j) makes i half turns from top to bottom and j from left to right, so its frequency is the length of
     ``(i / 2·height, j / 2·width)``: 0 for the flat wave, towards 0.5 each way for a checkerboard.
@@ -166,7 +166,7 @@ def spectrum_slope(pictures: Tensor) -> Tensor:
         float64, shape (N,); NaN for a flat picture.
 
     Raises:
-        ValueError: as :func:`power_spectrum`.
+        ValueError: as ``power_spectrum``.
 
     Source: D. Field, "Relations between the statistics of natural images and the response properties of cortical
     cells" (JOSA A 1987).

@@ -1,7 +1,7 @@
 """Does hiding the same part of different faces change features in the same way? Zeiler and Fergus's table 1.
 
 M. Zeiler and R. Fergus, "Visualizing and Understanding Convolutional Networks" (arXiv:1311.2901), "Correspondence
-Analysis". Which part lies where, :mod:`lessons_lib.data.face_parts` knows.
+Analysis". Which part lies where, ``lessons_lib.data.face_parts`` knows.
 """
 
 from __future__ import annotations
@@ -186,7 +186,7 @@ def compare(
     Args:
         part: ε when the part is hidden, shape (N, …).
         control: ε when the control is hidden, in the same pictures, same shape.
-        zeros: see :func:`sign_distances`.
+        zeros: see ``sign_distances``.
         resamples: of the bootstrap, and permutations of the test.
         seed: of both.
 

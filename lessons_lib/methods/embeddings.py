@@ -26,7 +26,7 @@ def tsne(
 ) -> Tensor:
     """A map of ``points`` in two dimensions that keeps neighbours together: t-SNE.
 
-    Points of more than :data:`DIMENSIONS` numbers are first reduced to so many by PCA, as the paper does; then
+    Points of more than ``DIMENSIONS`` numbers are first reduced to so many by PCA, as the paper does; then
     neighbours are found exactly, and openTSNE moves the points: first with attraction exaggerated twelvefold,
     then without. The axes of the result have no meaning and no unit. The same call on the same machine with as
     many threads gives the same map.
@@ -72,7 +72,7 @@ def tsne(
 
 
 def _reduced(points: Tensor) -> np.ndarray:
-    """``points`` in at most :data:`DIMENSIONS` dimensions, the directions in which they vary most."""
+    """``points`` in at most ``DIMENSIONS`` dimensions, the directions in which they vary most."""
     array = _array(points)
     if min(array.shape) <= DIMENSIONS:
         return array

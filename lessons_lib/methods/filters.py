@@ -1,7 +1,7 @@
 """Look at what a network has learned without showing it a picture: its weights, as pictures and as numbers.
 
-:func:`autocorrelation` says whether a filter is smooth, :func:`noise_deviation` how far white noise of its size
-scatters around 0, and :func:`effective_filters` what two layers would look for if all between them were linear.
+``autocorrelation`` says whether a filter is smooth, ``noise_deviation`` how far white noise of its size
+scatters around 0, and ``effective_filters`` what two layers would look for if all between them were linear.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def autocorrelation(filters: Tensor) -> Tensor:
 
 
 def noise_deviation(filters: Tensor) -> float:
-    """Standard deviation of :func:`autocorrelation` over filters of this size that are Gaussian white noise.
+    """Standard deviation of ``autocorrelation`` over filters of this size that are Gaussian white noise.
 
     Of n weights on the unit sphere the product of two has the variance 1 / (n (n + 2)), and any two products are
     uncorrelated, so with p pairs of neighbours it is √(p / (4 n (n + 2))).
@@ -103,7 +103,7 @@ def noise_deviation(filters: Tensor) -> float:
         filters: shape (outputs, inputs, height, width), at least 2×2; only the last three sizes count.
 
     Raises:
-        ValueError: as :func:`autocorrelation`.
+        ValueError: as ``autocorrelation``.
         TypeError: for integers.
 
     >>> round(noise_deviation(torch.ones(1, 3, 7, 7)), 3)

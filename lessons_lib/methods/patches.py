@@ -20,6 +20,7 @@ from lessons_lib.methods.receptive_field import ReceptiveField
 from lessons_lib.networks import device_of, feature_maps, network_input, recording, run
 
 GREY = 128  # fills what a crop shows beyond a unit's field or the picture
+"""The level of the grey beyond a unit's field or the picture."""
 _MOST_PARTS = 12  # the table of counts has 2**parts columns
 
 
@@ -150,7 +151,7 @@ def crop(image: Tensor, field: ReceptiveField, row: int, column: int, *, fill: i
 
     Args:
         image: uint8, shape (3, H, W).
-        field: the layer's field, of :func:`lessons_lib.methods.receptive_field.receptive_fields`.
+        field: the layer's field, of ``lessons_lib.methods.receptive_field.receptive_fields``.
         row: row of the feature map.
         column: column of the feature map.
         fill: 0–255, of the pixels that the unit cannot see.
@@ -179,12 +180,12 @@ def crops(images: Tensor, top: TopActivations, channel: int, field: ReceptiveFie
 
     Args:
         images: the pictures that ``top`` was found in, uint8, shape (N, 3, H, W).
-        top: what :func:`top_activations` returned.
+        top: what ``top_activations`` returned.
         channel: a row of ``top``.
         field: the layer's field.
 
     Returns:
-        uint8, shape (k, 3, h, w); see :func:`crop`.
+        uint8, shape (k, 3, h, w); see ``crop``.
 
     Raises:
         ValueError: if there is no such channel, or the pictures do not fit.
@@ -253,13 +254,13 @@ def unit_mask(maps: Tensor, field: ReceptiveField, channel: int, quantile: float
         maps: a layer's feature maps over a data set, shape (N, C, h, w).
         field: the layer's field.
         channel: 0 to C − 1.
-        quantile: share of positions above the level, see :func:`levels`.
+        quantile: share of positions above the level, see ``levels``.
 
     Returns:
         bool, shape (N, H, W).
 
     Raises:
-        ValueError: if there is no such channel, or as for :func:`levels` and :func:`upsample_by_field`.
+        ValueError: if there is no such channel, or as for ``levels`` and ``upsample_by_field``.
 
     Source: D. Bau et al., "Network Dissection", CVPR 2017, figure 3.
     """
@@ -275,7 +276,7 @@ class Dissection:
     Attributes:
         parts: names of the parts.
         overlap: intersection over union of a channel's mask and the part's, over the data set, (C, P), in 0–1.
-        bar: for each part, what the best of all channels reaches by chance, shape (P,): see :func:`chance`.
+        bar: for each part, what the best of all channels reaches by chance, shape (P,): see ``chance``.
     """
 
     parts: tuple[str, ...]
@@ -303,10 +304,10 @@ class UnitMasks:
     Args:
         maps: feature maps over a data set, shape (N, C, h, w).
         field: the layer's field.
-        quantile: share of positions above a channel's level, see :func:`levels`.
+        quantile: share of positions above a channel's level, see ``levels``.
 
     Raises:
-        ValueError: as for :func:`levels` and :func:`upsample_by_field`.
+        ValueError: as for ``levels`` and ``upsample_by_field``.
 
     Source: D. Bau et al., "Network Dissection", CVPR 2017, section 2.
     """
@@ -347,7 +348,7 @@ class UnitMasks:
         keep their usual places, so knowing where parts lie in most pictures is not enough.
 
         Args:
-            masks: as for :meth:`overlap`.
+            masks: as for ``overlap``.
             shuffles: how many times the masks are dealt.
             seed: of the dealing.
 
@@ -408,7 +409,7 @@ def dissect(
         masks: bool, shape (N, P, H, W).
         parts: the name of each part.
         quantile: share of its positions at which a channel counts as strongly active.
-        shuffles: how many times chance is tried, see :meth:`UnitMasks.chance`.
+        shuffles: how many times chance is tried, see ``UnitMasks.chance``.
         seed: of those.
 
     Raises:

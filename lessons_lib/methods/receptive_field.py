@@ -93,7 +93,7 @@ class ReceptiveField:
         return Box(top, left, bottom, right)
 
     def window(self, row: int, column: int) -> Box:
-        """The unit's field with the padding it sees: always :attr:`size` large, and partly outside at the border.
+        """The unit's field with the padding it sees: always ``size`` large, and partly outside at the border.
 
         Raises:
             ValueError: if the map has no such position.

@@ -1,6 +1,6 @@
 """Gradient and guided backpropagation: which pixels would change an activation, by automatic differentiation.
 
-They differ from the deconvnet (:mod:`lessons_lib.methods.deconvnet`) in what a ReLU does on the way down. The
+They differ from the deconvnet (``lessons_lib.methods.deconvnet``) in what a ReLU does on the way down. The
 gradient passes where the *feature* was positive, the deconvnet where the *reconstruction* is, guided backpropagation
 where both are (Springenberg et al., "Striving for Simplicity", 2015, figure 1).
 """
@@ -38,7 +38,7 @@ def gradient(model: nn.Module, inputs: Tensor, layer: str, start: Tensor) -> Ten
         inputs: its input, float, shape (N, ...).
         layer: the layer the activations are in.
         start: their weights, shape of the layer's output: 1 for the activation to be explained and 0 elsewhere, or
-            what :func:`lessons_lib.methods.deconvnet.keep` gives.
+            what ``lessons_lib.methods.deconvnet.keep`` gives.
 
     Returns:
         Shape of ``inputs``, signed, on the model's device: the gradient of ``(start * activations).sum()``.
@@ -63,15 +63,15 @@ def guided_backpropagation(model: nn.Module, inputs: Tensor, layer: str, start: 
         model: a network whose activation functions are all ReLU or ReLU6; it is left as it was.
         inputs: its input, float, shape (N, ...).
         layer: the layer the activations are in.
-        start: their weights, as in :func:`gradient`.
+        start: their weights, as in ``gradient``.
 
     Returns:
         Shape of ``inputs``, signed, on the model's device.
 
     Raises:
-        ValueError: as :func:`gradient`, and for a network with no ReLU on the way, or with an activation function that
+        ValueError: as ``gradient``, and for a network with no ReLU on the way, or with an activation function that
             is not one, or that cannot be told from others (``clamp``, ``maximum``, ``where``).
-        TypeError: as :func:`gradient`.
+        TypeError: as ``gradient``.
     """
     return _backward(model, inputs, layer, start, guided=True)
 

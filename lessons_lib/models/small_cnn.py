@@ -10,6 +10,7 @@ from lessons_lib.checks import check_tensor
 
 CHANNELS = (32, 64, 128, 256, 256)
 BLOCKS = tuple(f"block{i}" for i in range(1, len(CHANNELS) + 1))
+"""The names of its blocks, first to last."""
 
 
 def _block(inputs: int, outputs: int, pool: bool) -> nn.Sequential:
@@ -27,7 +28,7 @@ def _block(inputs: int, outputs: int, pool: bool) -> nn.Sequential:
 class SmallCNN(nn.Module):
     """Five blocks of conv 3×3, batch norm and ReLU (32, 64, 128, 256, 256 channels), then 1024 → 64 → classes.
 
-    The input is float, shape (N, 3, 32, 32), in [−1, 1] (see :func:`lessons_lib.data.pictures.to_input`);
+    The input is float, shape (N, 3, 32, 32), in [−1, 1] (see ``lessons_lib.data.pictures.to_input``);
     the output is the logits, shape (N, classes). ``block1`` … ``block5`` give feature maps of 32, 16, 8, 4
     and 2 pixels a side; ``embedding`` gives the 64 features before the last layer.
 

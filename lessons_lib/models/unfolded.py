@@ -48,9 +48,9 @@ class UnfoldedConv2d(nn.Conv2d):
 
 @contextlib.contextmanager
 def unfolded(model: nn.Module) -> Iterator[nn.Module]:
-    """Let the 3×3 convolutions of ``model`` compute as :class:`UnfoldedConv2d`, until the end of the block.
+    """Let the 3×3 convolutions of ``model`` compute as ``UnfoldedConv2d``, until the end of the block.
 
-    Layers, weights and what is computed stay the same but for rounding. Convolutions that :class:`UnfoldedConv2d`
+    Layers, weights and what is computed stay the same but for rounding. Convolutions that ``UnfoldedConv2d``
     does not provide for, and subclasses of ``nn.Conv2d``, are left alone.
     """
     chosen = [layer for layer in model.modules() if type(layer) is nn.Conv2d and _provided_for(layer)]

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from lessons_lib.checks import check_tensor
 
 CONVOLUTIONS = ("conv1", "conv2", "conv3", "conv4", "conv5")
+"""The names of its convolutions, first to last."""
 
 
 class ZFNet(nn.Sequential):

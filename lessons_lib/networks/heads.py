@@ -24,7 +24,7 @@ def head_name(model: nn.Module, inputs: Tensor | None = None) -> str:
 
     Args:
         model: a classifier; it is run in evaluation mode and left as it was.
-        inputs: its input, shape (N, ...), of which the first is used; by default :func:`noise`.
+        inputs: its input, shape (N, ...), of which the first is used; by default ``noise``.
 
     Raises:
         ValueError: if no linear layer gives the network's output, or if the network takes no picture of a usual size

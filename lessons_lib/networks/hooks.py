@@ -1,6 +1,6 @@
 """Look inside a network while it runs: layers by name, hooks that leave no trace, and what layers give.
 
-The one place of the library that registers hooks. Every method asks :func:`hooked` or :func:`recording`, so that no
+The one place of the library that registers hooks. Every method asks ``hooked`` or ``recording``, so that no
 hook outlives the ``with`` block that needed it.
 """
 
@@ -19,6 +19,7 @@ from lessons_lib.networks.inputs import network_input
 from lessons_lib.networks.running import evaluating, run, uncompiled
 
 ForwardHook = Callable[[nn.Module, tuple[Any, ...], Any], Any]
+"""As PyTorch calls it: with the module, what it was given, and its output."""
 
 
 def layer_names(model: nn.Module) -> tuple[str, ...]:

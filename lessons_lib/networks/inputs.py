@@ -97,7 +97,7 @@ def class_numbers(targets: Classes, *, classes: int | None = None, count: int | 
     """Classes as int64, shape (N,), whatever kind of whole number they came as.
 
     Args:
-        targets: see :data:`Classes`.
+        targets: see ``Classes``.
         classes: how many the network knows; by default not checked.
         count: for how many pictures; one class then stands for all. By default as many as there are.
 

@@ -105,8 +105,8 @@ def memory_format(model: nn.Module, inputs: Tensor) -> torch.memory_format:
         inputs: some of its inputs, shape (N, C, H, W).
 
     Raises:
-        TypeError: see :func:`logits_of`.
-        ValueError: see :func:`logits_of`.
+        TypeError: see ``logits_of``.
+        ValueError: see ``logits_of``.
     """
     model.to(memory_format=torch.channels_last)
     try:

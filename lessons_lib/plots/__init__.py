@@ -2,8 +2,8 @@
 
 Here is what all lessons share; ``plots/X.py`` draws what ``methods/X.py`` computes.
 
-A lesson shows a figure with :func:`show`, which needs a sentence for readers who cannot see it. A panel
-(:mod:`lessons_lib.widgets`) redraws the same function, so that a page without widgets has the figure too.
+A lesson shows a figure with ``show``, which needs a sentence for readers who cannot see it. A panel
+(``lessons_lib.widgets``) redraws the same function, so that a page without widgets has the figure too.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def img_tag(figure: Figure | SVG, alt: str, *, compression: int = 6) -> str:
     Args:
         figure: what to draw.
         alt: a sentence that says what is seen.
-        compression: of a matplotlib figure, as in :func:`to_png`.
+        compression: of a matplotlib figure, as in ``to_png``.
     """
     if isinstance(figure, SVG):
         kind, width, data = "svg+xml", "auto", figure.data.encode()

@@ -121,7 +121,7 @@ def explain(
     Args:
         image: uint8, shape (3, H, W).
         evidence: signed, shape (h, w).
-        strength: of the overlay, 0–1; see :func:`blend`.
+        strength: of the overlay, 0–1; see ``blend``.
         threshold: share of the map's maximum, 0–1.
         title: over the figure.
     """

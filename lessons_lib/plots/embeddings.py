@@ -213,7 +213,7 @@ def hover_map(placed: Tensor, pictures: Pictures, *, title: str) -> HTML:
 
     Args:
         placed: the map, shape (N, 2).
-        pictures: the N pictures, at most :data:`MOST_HOVERED`, of at most ten classes.
+        pictures: the N pictures, at most ``MOST_HOVERED``, of at most ten classes.
         title: what the map shows, a sentence for those who cannot see it.
 
     Raises:

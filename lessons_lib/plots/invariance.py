@@ -1,7 +1,7 @@
 """Figures of transformed pictures and of how far their features move.
 
 What is *measured* of a transformation is a table for each name: how far a layer's features moved, in units of the
-distance between two pictures, and under :data:`ANSWER` the probability of the right answer.
+distance between two pictures, and under ``ANSWER`` the probability of the right answer.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ from lessons_lib.plots import BARE, as_image
 from lessons_lib.statistics import bootstrap_interval
 
 ANSWER = "probability"  # what is no distance
+"""The name of the curve that is a probability and no distance."""
 NEUTRAL = {"shift": 0.0, "scale": 1.0, "rotation": 0.0}  # leaves a picture as it is
+"""The amount of each transformation that leaves a picture as it is."""
 _LABELS = {"shift": "shift (pixels down)", "scale": "scale (times)", "rotation": "rotation (degrees)"}
 _INSET = 80  # pixels of a picture on a dial
 

@@ -63,7 +63,7 @@ def influences(maps: Mapping[str, Tensor], boxes: Mapping[str, Box]) -> Figure:
     Each map has its own colour scale, from 0 to its greatest value.
 
     Args:
-        maps: by layer, of :func:`lessons_lib.methods.receptive_field.effective_receptive_field`.
+        maps: by layer, of ``lessons_lib.methods.receptive_field.effective_receptive_field``.
         boxes: the unit's field by layer.
     """
     figure, axes = plots.panels(len(maps), cell=(2.1, 2.5), subplot_kw=BARE)

@@ -152,7 +152,7 @@ def decision(found: Decision) -> Figure:
     """The measured evidence for one case, the best strategy first; what is surely worse than it is pale.
 
     Args:
-        found: what :func:`lessons_lib.methods.transfer.decide` gave.
+        found: what ``lessons_lib.methods.transfer.decide`` gave.
     """
     figure, axis = plt.subplots(figsize=(8.5, 2.9))
     for place, (name, interval) in enumerate(found.accuracies.items()):

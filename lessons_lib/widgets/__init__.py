@@ -1,4 +1,4 @@
-"""Interactive panels: each redraws a function of :mod:`lessons_lib.plots` when a control moves.
+"""Interactive panels: each redraws a function of ``lessons_lib.plots`` when a control moves.
 
 Here is the panel itself; ``widgets/X.py`` holds the panels of the lesson on ``methods/X.py``.
 """

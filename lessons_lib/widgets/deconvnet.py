@@ -22,7 +22,7 @@ def projection_panel(
     """Choose a picture, a layer and a channel; look at its greatest activation, its projection and switches.
 
     Args:
-        model: a network that :func:`lessons_lib.methods.deconvnet.trace` can follow.
+        model: a network that ``lessons_lib.methods.deconvnet.trace`` can follow.
         images: pictures of the model's size by name, uint8, shape (3, H, W).
         layers: layers that give feature maps; the last is shown first, with the channel that answers most.
 

@@ -24,7 +24,7 @@ def transformation_panel(
         names: of the pictures, N.
         look: given a picture's name, a transformation and its amount, the picture, uint8, shape (3, S, S).
         amounts: by transformation, A of them.
-        measured: by transformation and name, shape (N, A), see :func:`lessons_lib.plots.invariance.curves`.
+        measured: by transformation and name, shape (N, A), see ``lessons_lib.plots.invariance.curves``.
     """
     kind = ipywidgets.Dropdown(options=list(amounts), description="change")
     picture = ipywidgets.Dropdown(options=list(names), description="picture")

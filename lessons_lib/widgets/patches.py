@@ -26,7 +26,7 @@ def unit_panel(
 
     Args:
         patches: by layer, pictures, its top activations in them and its field: see
-            :func:`lessons_lib.plots.patches.unit_page`.
+            ``lessons_lib.plots.patches.unit_page``.
         scenes: by layer, other pictures, its feature maps of them and its field.
         channels: the channel to show first, by layer; 0 where there is none.
     """

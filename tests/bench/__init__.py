@@ -1,6 +1,6 @@
 """Benchmarks: the course's way against another, on the same machine and in the same process.
 
-A module of this package registers functions with :func:`benchmark`; ``python -m tests.bench [NAME …]`` runs them.
+A module of this package registers functions with ``benchmark``; ``python -m tests.bench [NAME …]`` runs them.
 """
 
 from __future__ import annotations

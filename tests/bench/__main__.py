@@ -58,7 +58,7 @@ def undisturbed(measure: Callable[[], Timing]) -> Timing:
     """What a benchmark measures while the machine is its own; its note says how many cores others took.
 
     Raises:
-        Skipped: if they took more than :data:`OTHERS`, twice.
+        Skipped: if they took more than ``OTHERS``, twice.
     """
     for _ in range(2):
         timing, others = watched(measure)
@@ -130,7 +130,7 @@ def _figure(value: str | float) -> str:
 
 
 def write_page(results: Path = RESULTS, path: Path = PAGE) -> None:
-    """Put :func:`page` between the marks of the page of measurements."""
+    """Put ``page`` between the marks of the page of measurements."""
     text = path.read_text(encoding="utf-8")
     before, rest = text.split("results.json -->\n", 1)
     after = rest[rest.index("<!-- end -->") :]

@@ -21,7 +21,8 @@ from tests.browser import lab
 browser = lab.browser  # the fixture
 
 SITE = REPOSITORY / "build" / "site"
-PAGES = ["index.html", *(f"notebooks/{path.stem}.html" for path in find_lessons())]
+LIBRARY = ["api/index.html", "api/methods.evaluation.html", "api/data.html", "api/plots.html"]
+PAGES = ["index.html", *(f"notebooks/{path.stem}.html" for path in find_lessons()), *LIBRARY]
 SIZES = {"desk": (1300, 900), "phone": (390, 844)}
 
 # what sticks out of the window, and out of every box that scrolls
@@ -33,6 +34,9 @@ STICKS_OUT = """() => [...document.querySelectorAll('.md-content *')].filter(e =
             && up.getBoundingClientRect().right <= innerWidth + 1) return false;
     return true;
 }).map(e => e.outerHTML.slice(0, 200))"""
+
+IS_FOUND = """found => [...document.querySelectorAll('.md-search-result__link')]
+    .some(link => link.href.replace(/[?]h=[^#]*/, '') === found)"""
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -71,7 +75,8 @@ def test_a_page_is_whole_and_asks_nobody_else(
 ):
     page, events = opened(browser, server + path, size, scheme)
     lab.SHOTS.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=lab.SHOTS / f"site_{Path(path).stem[:2]}_{size}_{scheme}.png")
+    name = Path(path).stem if path in LIBRARY else Path(path).stem[:2]
+    page.screenshot(path=lab.SHOTS / f"site_{name}_{size}_{scheme}.png")
     assert [event for event in events if not event.startswith((server, "data:"))] == []
     assert (
         page.evaluate("[...document.images].filter(image => !image.naturalWidth).map(image => image.src)")
@@ -94,16 +99,29 @@ def test_what_sticks_out_would_be_found(server: str, browser: Browser):
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("place", ["server", "folder"])
-def test_search_finds_a_lesson(place: str, size: str, server: str, browser: Browser):
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("deconvnet switches", "notebooks/06_zfnet_deconvnet.html"),
+        (
+            "relevance mass",
+            "api/methods.evaluation.html#lessons_lib.methods.evaluation.relevance_mass_accuracy",
+        ),
+        ("class_activation_maps", "api/methods.cam.html#lessons_lib.methods.cam.class_activation_maps"),
+    ],
+)
+def test_search_finds_a_lesson_and_a_function(
+    words: str, found: str, place: str, size: str, server: str, browser: Browser
+):
     address = server if place == "server" else f"{SITE.as_uri()}/"
     page, events = opened(browser, address + "index.html", size, "light")
     if size == "phone":
         page.click("label[for=__search].md-header__button")
     # by keys, as a reader types: what is there before the index has loaded is not searched for
-    page.locator(".md-search__input").press_sequentially("deconvnet switches", delay=100)
-    page.wait_for_selector(".md-search-result__link", timeout=20_000)
-    page.screenshot(path=lab.SHOTS / f"site_search_{place}_{size}.png")
-    page.click(".md-search-result__link")
-    page.wait_for_url("**/notebooks/06_zfnet_deconvnet.html**")
+    page.locator(".md-search__input").press_sequentially(words, delay=100)
+    page.wait_for_function(IS_FOUND, arg=address + found, timeout=20_000)
+    page.screenshot(path=lab.SHOTS / f"site_search_{found[:3]}_{place}_{size}.png")
+    page.locator(".md-search-result__link").first.click()
+    page.wait_for_url(f"**/{found.partition('#')[0]}**")
     assert [event for event in events if not event.startswith((address, "data:", "blob:", "about:"))] == []
     page.close()

@@ -1,6 +1,6 @@
 """``python -m tests.records.trust_explanations``: the referee's table of lesson 11, a row a method and network.
 
-Three networks (:class:`lessons_lib.models.ChainCNN`, 3,000 Critters of ten species at 64 pixels, ten epochs, another
+Three networks (``lessons_lib.models.ChainCNN``, 3,000 Critters of ten species at 64 pixels, ten epochs, another
 seed each) are asked about the same 120 scenes. A row of study *effects* says what taking a part away costs a network, a
 row of study *scores* how an explanation of it scores, and by how much, in pairs, it leads the edge detector; a row of
 study *watermark* how a text across photographs moves EfficientNet-Lite0's probability of *carton*. About six minutes

@@ -67,7 +67,7 @@ def unpool(pooled: Tensor, switches: Switches) -> Tensor:
 
     Args:
         pooled: one value for each switch, shape (N, C, h, w).
-        switches: what :func:`max_pool` recorded.
+        switches: what ``max_pool`` recorded.
 
     Returns:
         Shape (N, C, H, W), as the maps that were pooled.

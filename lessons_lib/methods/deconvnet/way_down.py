@@ -90,8 +90,8 @@ def project(trace: Trace, start: Tensor) -> Projection:
     several activations together is not the sum of their projections.
 
     Args:
-        trace: the way up, from :func:`trace`.
-        start: shape of the trace's activations: what to project. One activation of each picture (:func:`keep`), a
+        trace: the way up, from ``trace``.
+        start: shape of the trace's activations: what to project. One activation of each picture (``keep``), a
             channel, or any other selection, all else 0.
 
     Raises:
@@ -114,10 +114,10 @@ def deconvnet(
     row: Index | None = None,
     column: Index | None = None,
 ) -> Projection:
-    """Project one activation of each picture to pixels: :func:`trace`, :func:`keep` and :func:`project` in one call.
+    """Project one activation of each picture to pixels: ``trace``, ``keep`` and ``project`` in one call.
 
     Args:
-        model: see :func:`trace`.
+        model: see ``trace``.
         inputs: the model's input, float, shape (N, C, H, W).
         layer: the layer the activation is in.
         channel: its channel, for all pictures or int64 (N,).

@@ -1,4 +1,4 @@
-"""Explanations in one form, an :data:`Explainer`: those of the course, RISE, and three that look at no network."""
+"""Explanations in one form, an ``Explainer``: those of the course, RISE, and three that look at no network."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ speaks *for* the class; a signed one may go below 0 where a place speaks against
 def gradient_map(model: nn.Module, inputs: Tensor, targets: Classes) -> Tensor:
     """How much each pixel would change the logit: the greatest absolute derivative over the colours.
 
-    See :func:`lessons_lib.methods.saliency.gradient`; the greatest value is Simonyan et al. 2014, §3.1.
+    See ``lessons_lib.methods.saliency.gradient``; the greatest value is Simonyan et al. 2014, §3.1.
 
     Returns:
         Shape (N, H, W), none negative.
@@ -43,7 +43,7 @@ def gradient_map(model: nn.Module, inputs: Tensor, targets: Classes) -> Tensor:
 
 
 def guided_backpropagation_map(model: nn.Module, inputs: Tensor, targets: Classes) -> Tensor:
-    """:func:`lessons_lib.methods.saliency.guided_backpropagation` of the logit, its greatest size over the colours.
+    """``lessons_lib.methods.saliency.guided_backpropagation`` of the logit, its greatest size over the colours.
 
     Returns:
         Shape (N, H, W), none negative.
@@ -55,7 +55,7 @@ def guided_backpropagation_map(model: nn.Module, inputs: Tensor, targets: Classe
 
 
 def deconvnet_map(model: nn.Module, inputs: Tensor, targets: Classes) -> Tensor:
-    """The logit projected to pixels by :mod:`lessons_lib.methods.deconvnet`, its greatest size over the colours.
+    """The logit projected to pixels by ``lessons_lib.methods.deconvnet``, its greatest size over the colours.
 
     Returns:
         Shape (N, H, W), none negative.
@@ -68,7 +68,7 @@ def deconvnet_map(model: nn.Module, inputs: Tensor, targets: Classes) -> Tensor:
 
 
 def cam_map(model: nn.Module, inputs: Tensor, targets: Classes) -> Tensor:
-    """The class activation maps (:func:`lessons_lib.methods.cam.class_activation_maps`).
+    """The class activation maps (``lessons_lib.methods.cam.class_activation_maps``).
 
     Returns:
         Shape (N, h, w) of the last feature maps, signed, in units of logits.
@@ -80,12 +80,12 @@ def cam_map(model: nn.Module, inputs: Tensor, targets: Classes) -> Tensor:
 
 
 def grad_cam_map(layer: str) -> Explainer:
-    """Grad-CAM (:func:`lessons_lib.methods.cam.grad_cam`) at ``layer``; its maps are (h, w) of that layer, ≥ 0."""
+    """Grad-CAM (``lessons_lib.methods.cam.grad_cam``) at ``layer``; its maps are (h, w) of that layer, ≥ 0."""
     return lambda model, inputs, targets: cam.grad_cam(model, inputs, layer, targets)
 
 
 def occlusion_map(patch: int, stride: int = 1) -> Explainer:
-    """How much probability a grey patch takes (:func:`lessons_lib.methods.occlusion.occlude`), mean over patches.
+    """How much probability a grey patch takes (``lessons_lib.methods.occlusion.occlude``), mean over patches.
 
     Args:
         patch: side of the square patch in pixels.
@@ -180,7 +180,7 @@ def explain(
     The explainer is given pictures and classes on the model's device.
 
     Args:
-        explainer: see :data:`Explainer`.
+        explainer: see ``Explainer``.
         model: what is to be explained.
         pictures: its input, float, shape (N, 3, H, W).
         targets: the class to look for, one for all pictures or shape (N,).

@@ -125,7 +125,7 @@ def insertion(
 ) -> Curve:
     """Bring a picture back, the pixels that a map calls most important first: how soon is the class there?
 
-    As :func:`deletion`, from ``baseline`` to the picture. A *large* area is good. RISE begins with the picture blurred.
+    As ``deletion``, from ``baseline`` to the picture. A *large* area is good. RISE begins with the picture blurred.
     """
     blank = torch.as_tensor(baseline).detach().to(pictures).expand_as(pictures)
     return deletion(

@@ -18,6 +18,7 @@ from lessons_lib.networks import predict
 from lessons_lib.statistics import Interval, bootstrap_interval
 
 SMALL_IS_GOOD = ("deletion", "randomisation")
+"""The metrics of ``score`` of which a small value is good."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Scores:
     Attributes:
         values: by metric, float64, shape (N,): of each scene (of each grid, for the grid game), NaN where there is
             none. *pointing*, *mass* and *grid* are shares in 0–1, *deletion* and *insertion* areas in 0–1,
-            *randomisation* and *parts* rank correlations in −1 to 1. Those of :data:`SMALL_IS_GOOD` are better the
+            *randomisation* and *parts* rank correlations in −1 to 1. Those of ``SMALL_IS_GOOD`` are better the
             smaller they are.
         maps: of the scenes, shape (N, H, W).
     """
@@ -61,22 +62,22 @@ def score(
 ) -> Scores:
     """Score an explanation of a network against where the object is, what the network needs, and what it has learned.
 
-    - *pointing*: is the map's greatest value on the animal (head or ears)? :func:`pointing_game`
-    - *mass*: the share of the map's positive mass on it. :func:`relevance_mass_accuracy`
-    - *grid*: the share of it on the right one of four animals, of pictures of which the network is sure. :func:`grids`
+    - *pointing*: is the map's greatest value on the animal (head or ears)? ``pointing_game``
+    - *mass*: the share of the map's positive mass on it. ``relevance_mass_accuracy``
+    - *grid*: the share of it on the right one of four animals, of pictures of which the network is sure. ``grids``
     - *deletion*, *insertion*: the area under the curve of the probability.
     - *randomisation*: the rank correlation with the map of the same network after all its layers have lost their
       weights. 1 is a map that does not depend on what was learned.
       A map that stays the same everywhere has not changed either.
     - *parts*: the rank correlation, over the parts of a scene, of the map's mass on the part with the part's effect on
-      the logit, known by taking it away (:func:`part_masses`, :func:`part_effects`, :func:`agreement`).
+      the logit, known by taking it away (``part_masses``, ``part_effects``, ``agreement``).
 
     A map that says nothing is not left out: without a positive value it has no mass on the animal, 0.
 
     Args:
-        explainer: any callable, see :data:`Explainer`.
+        explainer: any callable, see ``Explainer``.
         model: a classifier of these scenes' species, in their order. It is left as it was.
-        twins: see :func:`lessons_lib.data.critters.twins`. The map asked for is the true class's.
+        twins: see ``lessons_lib.data.critters.twins``. The map asked for is the true class's.
         steps: of deletion and insertion.
         grid_count: how many grids, which share scenes; 0 for a network that takes no pictures of twice the size.
         confidence: a picture is fit for a grid if its class has at least this probability.
@@ -84,7 +85,7 @@ def score(
         transform: from uint8 pictures to the model's input.
 
     Raises:
-        ValueError: as :func:`explain`, or if a layer cannot be randomised.
+        ValueError: as ``explain``, or if a layer cannot be randomised.
 
     >>> from lessons_lib.data import critters
     >>> from lessons_lib.methods.evaluation import centre_gaussian

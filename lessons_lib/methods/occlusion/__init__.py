@@ -1,7 +1,7 @@
 """Occlusion sensitivity: cover each part of a picture in turn and watch what the network says.
 
 M. Zeiler and R. Fergus, "Visualizing and Understanding Convolutional Networks" (ECCV 2014, section 4.2 and figure 6).
-:func:`occlude` makes all the maps of that figure in one sweep; :class:`Occluder` answers for single patches.
+``occlude`` makes all the maps of that figure in one sweep; ``Occluder`` answers for single patches.
 """
 
 from lessons_lib.methods.occlusion.maps import OcclusionMap

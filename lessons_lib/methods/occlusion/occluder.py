@@ -23,6 +23,7 @@ from lessons_lib.incremental.plan import (
 from lessons_lib.networks import feature_maps, logits_of, network_input, recording, uncompiled
 
 Baseline = Literal["zero", "black", "grey", "mean", "blur"]
+"""What a patch may show; ``baseline_picture`` says what each is."""
 
 BATCH = {"cpu": 32}  # patches at a time: on a processor more run no faster, and this bounds the memory
 _LARGE_BATCH = 256  # on any accelerator
@@ -76,7 +77,7 @@ def baseline_picture(image: Tensor, baseline: Baseline | float | Tensor, patch: 
 class Occluder:
     """Probabilities for a picture with a patch on it, incrementally where the network allows.
 
-    Whatever cannot be done incrementally is done by running the whole network: :attr:`whole_because`. When the
+    Whatever cannot be done incrementally is done by running the whole network: ``whole_because``. When the
     network has changed, the next call begins anew with the new one.
 
     Args:
@@ -86,7 +87,7 @@ class Occluder:
         bfloat16: compute in bfloat16 instead of the picture's dtype: faster where the machine is good at it, with
             errors in the third decimal.
         winograd: compute 3×3 convolutions with fewer multiplications, and somewhat more rounding; see
-            :mod:`lessons_lib.incremental.winograd`.
+            ``lessons_lib.incremental.winograd``.
         incremental: ``False`` runs the whole network for each patch.
         recording: the ``recording`` of another occluder of the same model, layer and picture size, to save the time.
 

@@ -14,6 +14,7 @@ from lessons_lib.methods.occlusion.occluder import Occluder
 from lessons_lib.networks import Classes, class_numbers
 
 Placement = Literal["centred", "inside"]
+"""Whether patches may stand out of the picture: see ``occlude``."""
 
 
 def starts(length: int, patch: int, stride: int, placement: Placement) -> Tensor:

@@ -21,6 +21,7 @@ from lessons_lib.methods.occlusion.ways import ROUNDS, Race
 from lessons_lib.networks import Classes
 
 Mode = Literal["exact", "fast"]
+"""How exactly to compute: see ``occlude``."""
 
 Tile = tuple[int, int]
 Batch = tuple[Tensor, Tensor]  # rows and columns of some positions
@@ -46,7 +47,7 @@ def occlude(
     """Cover each part of a picture in turn and record what the network says.
 
     - *exact*: the network's own probabilities but for rounding, as they also differ from one size of batch to
-      another. Only what a patch can change is recomputed (:mod:`lessons_lib.incremental.plan`) if the network
+      another. Only what a patch can change is recomputed (``lessons_lib.incremental.plan``) if the network
       allows it and if at three places, computed both ways, no probability is off by more than 1e-5; otherwise the
       whole network runs for each patch.
     - *fast*: the same in bfloat16 where that is faster. Some positions are computed both ways; if a probability is
@@ -64,7 +65,7 @@ def occlude(
         targets: the class, or classes, whose probability is wanted. More of them cost nothing.
         patch: side of the square patch in pixels.
         stride: pixels from one position to the next.
-        baseline: what stands in the patch, see :func:`baseline_picture`.
+        baseline: what stands in the patch, see ``baseline_picture``.
         placement: "centred": the patch's centre visits every pixel, and the picture's edge clips the patch (the
             lecture). "inside": the patch stays inside the picture.
         mode: "exact" or "fast".

@@ -26,7 +26,7 @@ from lessons_lib.networks import (
 
 
 class Transfer(nn.Module):
-    """A network of which some layers stay as they are while the others learn. :func:`transfer` makes one.
+    """A network of which some layers stay as they are while the others learn. ``transfer`` makes one.
 
     ``requires_grad = False`` does not freeze a layer: in training mode its batch norms still follow the new data and
     its dropout still drops. Here frozen layers stay in evaluation mode whatever ``train()`` says, so what they
@@ -83,9 +83,9 @@ def transfer(
         model: a trained classifier; it is left as it is.
         classes: of the new task, at least 2.
         inputs: one input or more of the model, shape (N, ...); the first is run to see which layer is the head and,
-            with ``freeze``, in which order the layers run. By default :func:`~lessons_lib.networks.noise`.
+            with ``freeze``, in which order the layers run. By default ``noise``.
         freeze: the last layer that stays as it is, with all that run before it; None lets everything learn.
-        freeze_norms: see :class:`Transfer`.
+        freeze_norms: see ``Transfer``.
         seed: of the new head's weights; the caller's random generator is left as it was.
 
     Raises:
@@ -213,7 +213,7 @@ def head_from_classes(model: Transfer, source: nn.Module, classes: Sequence[int]
     They come from as many pictures as the source was trained on; a probe of a handful can be worse.
 
     Args:
-        model: made from ``source`` by :func:`transfer`; its head is overwritten.
+        model: made from ``source`` by ``transfer``; its head is overwritten.
         source: the network as it was; left as it is.
         classes: for each new class, the class of ``source`` that means the same.
 

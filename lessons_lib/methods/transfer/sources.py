@@ -15,7 +15,10 @@ from lessons_lib.data.pictures import to_input
 from lessons_lib.models import checkpoints
 from lessons_lib.models.small_cnn import BLOCKS, SmallCNN
 
-SMALL_CNN, RESNET18 = "small_cnn_cifar10", "resnet18_cifar10"
+SMALL_CNN = "small_cnn_cifar10"
+"""The name of the course's small CNN, for ``load``."""
+RESNET18 = "resnet18_cifar10"
+"""The name of the course's ResNet-18, for ``load``."""
 _RESNET = ("relu", "layer1", "layer2", "layer3", "layer4", "avgpool")
 _IMAGENET = {
     "efficientnet_lite0": (*(f"blocks.{stage}" for stage in range(7)), "global_pool"),
