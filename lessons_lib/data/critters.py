@@ -295,7 +295,7 @@ def write_pets(folder: str | Path, n: int, *, seed: int = 0) -> list[Path]:
 
 
 def _draw_pets(folder: Path, n: int, seed: int) -> None:
-    """Draw the pictures of :func:`write_pets`, the breeds taking turns."""
+    """Draw the pictures of ``write_pets``, the breeds taking turns."""
     generator = torch.Generator().manual_seed(seed)
     scenes = Scenes.drawn(n, generator)
     backgrounds = scenes.choice("ground", len(BACKGROUNDS))

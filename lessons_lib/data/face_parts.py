@@ -214,7 +214,7 @@ def face_boxes(boxes: Tensor, across: float, down: float, shape: Sequence[int]) 
 
 
 def has_room(boxes: Tensor, allowed: Tensor, *, cover: float = 0.75) -> Tensor:
-    """Which pictures have a place for a random part, see :func:`random_boxes`: bool, shape (N,)."""
+    """Which pictures have a place for a random part, see ``random_boxes``: bool, shape (N,)."""
     return torch.tensor([len(_places(*one, cover)) > 0 for one in zip(boxes, allowed, strict=True)])
 
 
@@ -233,7 +233,7 @@ def random_boxes(boxes: Tensor, allowed: Tensor, *, cover: float = 0.75, seed: i
         int64, shape (N, 4).
 
     Raises:
-        ValueError: for pictures without room, naming them (see :func:`has_room`).
+        ValueError: for pictures without room, naming them (see ``has_room``).
     """
     room = [_places(*one, cover) for one in zip(boxes, allowed, strict=True)]
     if full := [i for i, places in enumerate(room) if not len(places)]:

@@ -327,7 +327,7 @@ def views(n: int, size: int = 32, *, seed: int = 0) -> Tensor:
 
 
 def _cut(names: tuple[str, ...], side: int, which: Tensor, placement: Tensor, size: int) -> Tensor:
-    """Square :func:`crops` of an :func:`atlas`, shape (3, N, size, size), some at a time: a resampling takes memory."""
+    """Square ``crops`` of an ``atlas``, shape (3, N, size, size), some at a time: a resampling takes memory."""
     together = max(1, (1 << 19) // size**2)
     parts = zip(which.split(together), placement.view(-1, 2, 3).split(together), strict=True)
     return torch.cat([crops(atlas(names, side), *part, size, size) for part in parts], dim=1)

@@ -82,6 +82,7 @@ def autocorrelation(filters: Tensor) -> Tensor:
         ValueError: for another shape, filters smaller than 2×2, or values that are not finite.
         TypeError: for integers.
 
+    >>> import torch
     >>> autocorrelation(torch.ones(1, 3, 3, 3))
     tensor([0.6667], dtype=torch.float64)
     """
@@ -106,6 +107,7 @@ def noise_deviation(filters: Tensor) -> float:
         ValueError: as ``autocorrelation``.
         TypeError: for integers.
 
+    >>> import torch
     >>> round(noise_deviation(torch.ones(1, 3, 7, 7)), 3)
     0.054
     """

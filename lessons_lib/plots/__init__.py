@@ -127,14 +127,14 @@ def picture_grid(
     """A grid of pictures and maps, for figures that draw something on them or beside them.
 
     Args:
-        shown: pictures, as :func:`as_image` gives them, and maps, shape (h, w), row by row.
+        shown: pictures, as ``as_image`` gives them, and maps, shape (h, w), row by row.
         titles: one for each, or none.
         heads: instead of titles: one for each column.
         names: one for each row, or none.
         fontsize: of titles and heads.
-        look: of the maps, as in :func:`matplotlib.pyplot.imshow`.
+        look: of the maps, as in ``matplotlib.pyplot.imshow``.
         columns: pictures in a row; by default as many as there are heads, or all.
-        layout: as in :func:`panels`.
+        layout: as in ``panels``.
 
     Returns:
         The figure and the axes of each picture.
@@ -170,7 +170,7 @@ def panels(
         cell: width and height of one in inches.
         margin: width and height that the figure has beside them.
         columns: axes in a row; by default all.
-        options: as in :func:`matplotlib.pyplot.subplots`.
+        options: as in ``matplotlib.pyplot.subplots``.
 
     Returns:
         The figure and its axes.
@@ -300,7 +300,7 @@ def mean_line(axis: Axes, places: Sequence[float], found: Sequence[Interval], **
 
 
 def marked(lines: Mapping[str, _Line]) -> Iterator[tuple[str, _Line, str]]:
-    """Name and line, and a marker for it: after the last of :data:`MARKERS` the first again."""
+    """Name and line, and a marker for it: after the last of ``MARKERS`` the first again."""
     for i, (name, line) in enumerate(lines.items()):
         yield name, line, MARKERS[i % len(MARKERS)]
 
@@ -381,7 +381,7 @@ def data_address(picture: np.ndarray, kind: str, **options: Any) -> str:
     Args:
         picture: uint8, shape (H, W, 3).
         kind: "png" or "jpeg".
-        options: as in :meth:`PIL.Image.Image.save`.
+        options: as in ``PIL.Image.Image.save``.
     """
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, kind, **options)

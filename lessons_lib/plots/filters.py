@@ -55,7 +55,7 @@ def filter_rows(groups: Mapping[str, Tensor], *, scale: Scale = "shared", suptit
 
     Args:
         groups: filters by title, shape (N, 3, H, W) or (N, 1, H, W) each.
-        scale: see :func:`as_colours`; "shared" is shared within a group, and its title says the largest weight.
+        scale: see ``as_colours``; "shared" is shared within a group, and its title says the largest weight.
         suptitle: over the figure.
 
     Raises:
