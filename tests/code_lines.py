@@ -18,6 +18,7 @@ ENGINES_AND_TOOLS = (
     "export.py",
     "finetune",
     "incremental",
+    "models/unfolded.py",
     "recipes.py",
     "records.py",
     "runner.py",

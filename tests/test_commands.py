@@ -353,7 +353,7 @@ def test_the_command_runs_one_lesson(two_lessons: Path, capsys: pytest.CaptureFi
     ("arguments", "message"),
     [
         (["course", "--lesson", "7"], "no lesson '7': choose one of 01, 02"),
-        (["course", "--profile", "fast"], "unknown profile 'fast'"),
+        (["course", "--profile", "fast"], "LESSONS_PROFILE 'fast': choose from 'quick', 'full'"),
     ],
 )
 def test_the_command_says_what_is_wrong(

@@ -467,16 +467,6 @@ def test_a_run_does_not_go_on_with_other_pictures_under_the_same_names(whole, tm
         quiet(data, tmp_path / "run")
 
 
-def test_a_run_of_an_earlier_version_that_did_not_note_its_pictures(whole, tmp_path):
-    saved = torch.load(whole[0] / "run" / LAST, weights_only=True)
-    del saved["identity"]["pictures and their labels"]
-    torch.save(saved, tmp_path / LAST)
-    with pytest.raises(
-        ValueError, match=r"did not note its pictures and their labels.*delete it to begin again"
-    ):
-        quiet(whole[0] / "data", tmp_path)
-
-
 def test_a_loss_that_is_not_finite_stops_with_advice(whole, tmp_path, monkeypatch):
     monkeypatch.setattr(script.F, "cross_entropy", lambda logits, labels: (logits * torch.nan).sum())
     with pytest.raises(FloatingPointError, match="lower the learning rate"):

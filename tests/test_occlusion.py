@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import nn
 
+from lessons_lib.incremental.ways import Race
 from lessons_lib.methods.occlusion import Occluder, baseline_picture, occlude
 from lessons_lib.methods.occlusion import occluder as occluder_module
 from lessons_lib.methods.occlusion import sweep as sweep_module
 from lessons_lib.methods.occlusion.request import starts
-from lessons_lib.methods.occlusion.ways import Race
 from lessons_lib.models.small_cnn import SmallCNN
 from tests.test_hooks import hook_count
 
@@ -133,7 +133,6 @@ def test_exact_is_the_naive_loop(build, size, patch, stride, placement, dtype):
     assert clear.double().mean() > 0.9
     assert result.kept == (result.predicted == result.clean_class).sum()
     assert result.complete
-    assert (result.mode, result.error) == ("exact", 0)
 
 
 @pytest.mark.parametrize("fill", ["zero", "black", "grey", "mean", "blur", 0.3, "colour", "picture"])
@@ -295,8 +294,8 @@ def test_leaves_no_trace(monkeypatch):
     weights = [t.clone() for t in model.state_dict().values()]
     copy = image.clone()
     occlude(model, image, 0, patch=8, stride=8, layer="block3", progress=False)
-    rigged(monkeypatch, "bfloat16", many=16)
-    occlude(model, image, 0, patch=8, stride=8, mode="fast", progress=False)
+    rigged(monkeypatch, "Winograd", many=16)
+    occlude(model, image, 0, patch=8, stride=8, progress=False)
     assert all(torch.equal(a, p.grad) for a, p in zip(before[0], model.parameters(), strict=True))
     assert [m.training for m in model.modules()] == before[1]
     assert all(torch.equal(a, b) for a, b in zip(weights, model.state_dict().values(), strict=True))
@@ -324,20 +323,18 @@ def interrupted_after(calls, monkeypatch):
 
 def rigged(monkeypatch, winner, many=100):
     """Let ``winner`` be the fastest way wherever it is allowed, and let that be tried in small sweeps too."""
-    monkeypatch.setattr(sweep_module, "fast_bfloat16", lambda device: True)
     monkeypatch.setattr(sweep_module, "_MANY", many)
     monkeypatch.setattr(Race, "fastest", lambda self, allowed: winner if winner in allowed else "plain")
 
 
-@pytest.mark.parametrize(("way", "calls"), [("exact", 10), ("fast", 22)])
-def test_an_interrupted_map_holds_what_was_computed(small, monkeypatch, way, calls, capsys):
+def test_an_interrupted_map_holds_what_was_computed(small, monkeypatch, capsys):
     image, options = picture(32, 32).float(), {"patch": 8, "stride": 2, "layer": "block2", "progress": False}
     model = copy.deepcopy(small).float()
-    rigged(monkeypatch, "bfloat16")
-    whole = occlude(model, image, (1, 2), mode=way, **options)
+    rigged(monkeypatch, "plain")
+    whole = occlude(model, image, (1, 2), **options)
     with monkeypatch.context() as patched:
-        interrupted_after(calls, patched)
-        part = occlude(model, image, (1, 2), mode=way, **options)
+        interrupted_after(10, patched)
+        part = occlude(model, image, (1, 2), **options)
     done = int(part.computed.sum())
     assert 0 < done < part.positions
     assert f"Interrupted after {done} of {part.positions} positions" in capsys.readouterr().out
@@ -347,56 +344,12 @@ def test_an_interrupted_map_holds_what_was_computed(small, monkeypatch, way, cal
     assert torch.equal(part.probabilities[:, part.computed], whole.probabilities[:, part.computed])
     with pytest.raises(ValueError, match="interrupted"):
         part.attribution()
-    assert part.mode == way
 
 
 def test_progress_counts_to_the_true_total(small, capsys, monkeypatch):
     monkeypatch.delenv("TQDM_DISABLE", raising=False)
     occlude(small, picture(32, 32), 0, patch=8, stride=8, progress=True)
     assert re.search(r"/16\b", capsys.readouterr().err)
-
-
-# ---------------------------------------------------------------- fast
-
-
-def test_fast_is_close_and_says_how_close(resnet, monkeypatch):
-    rigged(monkeypatch, "bfloat16", many=64)
-    monkeypatch.setattr(sweep_module, "_CHANGED", 0.1)  # a random network has near ties
-    image = picture(64, 64, torch.float32)
-    exact = occlude(resnet, image, 4, patch=24, stride=8, progress=False)
-    fast = occlude(resnet, image, 4, patch=24, stride=8, mode="fast", progress=False)
-    off = (exact.probabilities - fast.probabilities).abs()
-    assert 0 < off.max() < sweep_module._WORST
-    assert fast.mode == "fast"
-    assert re.search(r"bfloat16: on 32 positions computed both ways \|Δp\| ≤ 0\.0\d+", fast.note)
-    assert 0.2 < fast.error / off.mean() < 5
-
-
-@pytest.mark.parametrize(
-    ("why", "message"),
-    [
-        ("not in hardware", "float32: this machine does not multiply bfloat16 in hardware"),
-        ("too far off", "float32, because bfloat16 is not exact enough here: on 32 positions"),
-        ("other classes", "float32, because bfloat16 is not exact enough here: on 32 positions"),
-        ("slower", r"float32, which is faster here than bfloat16 \(\d+\.\d\d and \d+\.\d\d ms a patch\)"),
-        ("too few", "float32: for fewer than 257 positions it does not pay to try bfloat16"),
-    ],
-)
-def test_fast_falls_back_and_says_so(small, monkeypatch, why, message):
-    image, model = picture(32, 32).float(), copy.deepcopy(small).float()
-    rigged(monkeypatch, "plain" if why == "slower" else "bfloat16", many=257 if why == "too few" else 100)
-    if why == "not in hardware":
-        monkeypatch.setattr(sweep_module, "fast_bfloat16", lambda device: False)
-    if why == "too far off":
-        monkeypatch.setattr(sweep_module, "_WORST", 1e-9)
-    if why == "other classes":
-        monkeypatch.setattr(sweep_module, "_CHANGED", -0.1)
-    fast = occlude(model, image, 4, patch=8, stride=2, mode="fast", progress=False)
-    monkeypatch.setattr(Race, "fastest", lambda self, allowed: "plain")
-    exact = occlude(model, image, 4, patch=8, stride=2, progress=False)
-    torch.testing.assert_close(fast.probabilities, exact.probabilities, atol=1e-5, rtol=0)
-    assert (fast.mode, fast.error) == ("exact", 0)
-    assert re.search(message, fast.note), fast.note
 
 
 # ---------------------------------------------------------------- the fastest way
@@ -417,31 +370,23 @@ class Wide(nn.Module):
         return self.head(self.features(inputs))
 
 
-@pytest.mark.parametrize("winner", ["plain", "Winograd", "bfloat16"])
-@pytest.mark.parametrize("way", ["exact", "fast"])
-def test_the_winner_computes_the_rest_and_changes_nothing(monkeypatch, winner, way):
+@pytest.mark.parametrize("winner", ["plain", "Winograd"])
+def test_the_winner_computes_the_rest_and_changes_nothing(monkeypatch, winner):
     torch.manual_seed(0)
     image = picture(48, 48, torch.float32)
     model = scrambled(Wide(), image)
-    monkeypatch.setattr(sweep_module, "_CHANGED", 1.0)
     rigged(monkeypatch, winner)
     ran = []
     run = Occluder.run
     monkeypatch.setattr(Occluder, "run", lambda self, *a: ran.append(self) or run(self, *a))
-    result = occlude(model, image, (0, 1), patch=12, stride=2, mode=way, progress=False)
+    result = occlude(model, image, (0, 1), patch=12, stride=2, progress=False)
     last = ran[-1]
-    rounded = way == "fast" and winner == "bfloat16"
-    assert (last.bfloat16, last.winograd) == (rounded, winner == "Winograd")
+    assert last.winograd == (winner == "Winograd")
     assert last.plan.many
-    assert result.mode == ("fast" if rounded else "exact")
-    assert (result.error > 0) == rounded
-    chosen = winner if rounded or winner != "bfloat16" else "plain"
-    assert re.search(rf"{chosen}, the fastest here \(ms a patch, tried: plain", result.note), result.note
-    assert ("bfloat16" in result.note) == (way == "fast"), "precision is never chosen by the clock in exact"
+    assert re.search(rf"{winner}, the fastest here \(ms a patch, tried: plain", result.note), result.note
     exact = model.double()
     expected = naive(exact, image.double(), 12, 2, torch.zeros_like(image).double())[:2]
-    close = sweep_module._WORST if rounded else 1e-5
-    torch.testing.assert_close(result.probabilities.double(), expected, atol=close, rtol=0)
+    torch.testing.assert_close(result.probabilities.double(), expected, atol=1e-5, rtol=0)
 
 
 def test_ways_are_tried_again_in_case_something_disturbed(monkeypatch):
@@ -472,7 +417,7 @@ def test_winograd_is_not_taken_where_it_is_not_exact_enough(monkeypatch):
 def timed(monkeypatch, seconds):
     """A race between ways whose calls take these times, one after the other."""
     now = [0.0]
-    monkeypatch.setattr("lessons_lib.methods.occlusion.ways.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("lessons_lib.incremental.ways.time.perf_counter", lambda: now[0])
 
     def way(name):
         times = iter(seconds[name])
@@ -543,7 +488,6 @@ def test_a_plan_and_its_maps_are_freed_at_once(small):
         ({"patch": 0}, ValueError, "1–32"),
         ({"stride": 0}, ValueError, "stride"),
         ({"placement": "beside"}, ValueError, "'centred', 'inside'"),
-        ({"mode": "slow"}, ValueError, "no mode 'slow': choose from 'exact', 'fast'$"),
         ({"baseline": "pink"}, ValueError, "'zero', 'black', 'grey', 'mean', 'blur'"),
         ({"baseline": torch.zeros(4)}, ValueError, r"\(3,\) or \(3, 32, 32\)"),
         ({"layer": "block9"}, ValueError, "block1"),

@@ -53,26 +53,22 @@ class Sample:
     """Whole tiles at random places of a sweep of every pixel, the border included.
 
     Attributes:
-        set_up: seconds until the rest of the sweep can run, the check of bfloat16 and the trial of ways included.
+        set_up: seconds until the rest of the sweep can run, the trial of ways included.
         sweep: the sweep.
         wanted: the positions, bool (rows, columns).
         work: multiply-adds for one position, on average.
     """
 
-    def __init__(self, model: nn.Module, image: Tensor, target: int, *, fast: bool) -> None:
+    def __init__(self, model: nn.Module, image: Tensor, target: int) -> None:
         began = time.perf_counter()
         occluder = Occluder(model, image)
         blank = blank_map(occluder, baseline_picture(image, "zero", PATCH), PATCH, 1, "centred", target, None)
         self.sweep = Sweep(occluder, blank)
-        if fast:
-            self.sweep.try_bfloat16()
         every = torch.ones(SIZE, SIZE, dtype=torch.bool)
         self.sweep.tile = self.sweep.choose_tile(every)
         batches = list(self.sweep.batches(every))
         self.sweep.race(batches)
         self.set_up = time.perf_counter() - began
-        if fast and not self.sweep.occluder.bfloat16:
-            raise Skipped("; ".join(self.sweep.notes))
         plan = self.sweep.occluder.plan
         assert plan is not None
         self.wanted = torch.zeros(SIZE, SIZE, dtype=torch.bool)
@@ -99,19 +95,19 @@ def duel(ours: Callable[[], object], peer: Callable[[], object]) -> tuple[float,
     return min(r[0] for r in rounds), min(r[1] for r in rounds)
 
 
-def matrix_rate(dtype: torch.dtype) -> float:
+def matrix_rate() -> float:
     """Floating-point operations a second when this machine multiplies matrices of 2048 × 2048."""
-    a, b = torch.randn(2, 2048, 2048).to(dtype)
+    a, b = torch.randn(2, 2048, 2048)
     return 2 * 2048**3 / min(seconds(lambda: a @ b) for _ in range(8))
 
 
-def on_resnet18(peer: Callable[[], object], peer_positions: int, name: str, *, fast: bool) -> Timing:
+def on_resnet18(peer: Callable[[], object], peer_positions: int, name: str) -> Timing:
     """A sweep of every pixel of a picture, ours against a peer that computes ``peer_positions``."""
-    sample = Sample(resnet18(), cat(), 0, fast=fast)
+    sample = Sample(resnet18(), cat(), 0)
     ours_s, peer_s = (
         s / n for s, n in zip(duel(sample.run, peer), (sample.count, peer_positions), strict=True)
     )
-    rate = matrix_rate(torch.bfloat16 if fast else torch.float32)
+    rate = matrix_rate()
     return Timing(
         sample.set_up + ours_s * POSITIONS,
         name,
@@ -124,9 +120,10 @@ def on_resnet18(peer: Callable[[], object], peer_positions: int, name: str, *, f
     )
 
 
-def against_lecture(*, fast: bool) -> Timing:
+@benchmark("occlusion-exact-vs-lecture")
+def against_lecture() -> Timing:
     """Ours against the loop, one picture at a time."""
-    return on_resnet18(partial(lecture, resnet18(), cat(), 0), ONE_BY_ONE, "lecture, one by one", fast=fast)
+    return on_resnet18(partial(lecture, resnet18(), cat(), 0), ONE_BY_ONE, "lecture, one by one")
 
 
 @cache
@@ -148,29 +145,9 @@ def captum_at_its_best() -> tuple[Callable[[], object], int]:
     return partial(attribute, perturbations_per_eval=best), best
 
 
-def against_captum(*, fast: bool) -> Timing:
+@benchmark("occlusion-exact-vs-captum")
+def against_captum() -> Timing:
     """Ours against captum, a position."""
     attribute, best = captum_at_its_best()
     side = (SIZE - PATCH) // CAPTUM_STRIDE + 1
-    return on_resnet18(attribute, side * side, f"captum, {best} patches at a time", fast=fast)
-
-
-@benchmark("occlusion-fast-vs-exact")
-def fast_against_exact() -> Timing:
-    """The same positions in the fast way against the exact one."""
-    fast, exact = (Sample(resnet18(), cat(), 0, fast=fast) for fast in (True, False))
-    ours_s, peer_s = (s / fast.count for s in duel(fast.run, exact.run))
-    return Timing(
-        fast.set_up + ours_s * POSITIONS,
-        "exact",
-        exact.set_up + peer_s * POSITIONS,
-        f"ResNet-18, {SIZE}×{SIZE}, patch {PATCH}, stride 1, scaled to {POSITIONS:,} positions from {fast.count:,} in "
-        f"tiles at random places; ours {ours_s * 1e3:.2f} ms a position after {fast.set_up:.1f} s of setting up "
-        f"({fast.sweep.notes[-1]}); peer {peer_s * 1e3:.2f} ms after {exact.set_up:.1f} s ({exact.sweep.notes[-1]})",
-    )
-
-
-benchmark("occlusion-exact-vs-lecture")(partial(against_lecture, fast=False))
-benchmark("occlusion-fast-vs-lecture")(partial(against_lecture, fast=True))
-benchmark("occlusion-exact-vs-captum")(partial(against_captum, fast=False))
-benchmark("occlusion-fast-vs-captum")(partial(against_captum, fast=True))
+    return on_resnet18(attribute, side * side, f"captum, {best} patches at a time")

@@ -7,4 +7,4 @@ M. Zeiler and R. Fergus, "Visualizing and Understanding Convolutional Networks" 
 from lessons_lib.methods.occlusion.maps import OcclusionMap
 from lessons_lib.methods.occlusion.occluder import Baseline, Occluder, baseline_picture
 from lessons_lib.methods.occlusion.request import Placement
-from lessons_lib.methods.occlusion.sweep import Mode, occlude
+from lessons_lib.methods.occlusion.sweep import occlude

@@ -33,10 +33,7 @@ class OcclusionMap:
         computed: where the network ran, bool (R, C): everywhere unless the sweep was interrupted.
         clean_probabilities: of all classes without a patch, shape (classes,).
         clean_activations: total activation of ``channels`` without a patch, shape (K,).
-        mode: "exact" or "fast": what was really done.
         note: how it was computed and what was measured on the way, in a sentence or two.
-        error: *fast*: mean |Δ probability| of the first target against computing exactly, measured on positions
-            computed both ways; 0 for *exact*.
         seconds: how long the sweep took.
     """
 
@@ -54,9 +51,7 @@ class OcclusionMap:
     computed: Tensor
     clean_probabilities: Tensor
     clean_activations: Tensor
-    mode: str = "exact"
     note: str = ""
-    error: float = 0.0
     seconds: float = 0.0
 
     @property

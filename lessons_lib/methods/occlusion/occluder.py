@@ -84,8 +84,6 @@ class Occluder:
         model: a classifier; its output is logits, shape (N, classes). It is left as it was.
         image: its input for one picture, float, shape (C, H, W).
         layer: a layer whose channels' total activation is wanted too.
-        bfloat16: compute in bfloat16 instead of the picture's dtype: faster where the machine is good at it, with
-            errors in the third decimal.
         winograd: compute 3×3 convolutions with fewer multiplications, and somewhat more rounding; see
             ``lessons_lib.incremental.winograd``.
         incremental: ``False`` runs the whole network for each patch.
@@ -106,11 +104,11 @@ class Occluder:
     """
 
     def __init__(
-        self, model: nn.Module, image: Tensor, *, layer: str | None = None, bfloat16: bool = False,
+        self, model: nn.Module, image: Tensor, *, layer: str | None = None,
         winograd: bool = False, incremental: bool = True, recording: Recording | None = None,
     ) -> None:  # fmt: skip
         self.model, self.layer = uncompiled(model), layer
-        self.bfloat16, self.winograd, self.incremental = bfloat16, winograd, incremental
+        self.winograd, self.incremental = winograd, incremental
         self.image, self.recording = image, recording
         self.batch = BATCH.get(image.device.type, _LARGE_BATCH)
         self._seen: tuple[Any, ...] | None = None
@@ -150,10 +148,8 @@ class Occluder:
     def _make_plan(self) -> Plan:
         with torch.no_grad():
             self.recording = self.recording or record(self.model, self.image, self.layer)
-            image = self.image.bfloat16() if self.bfloat16 else self.image
-            plan = make_plan(self.recording, image, winograd=self.winograd)
-        if not self.bfloat16:
-            self._prove(plan)
+            plan = make_plan(self.recording, self.image, winograd=self.winograd)
+        self._prove(plan)
         return plan
 
     @torch.inference_mode()
@@ -235,13 +231,12 @@ class Occluder:
         rows, columns = _around(boxes)
         room = room or (rows[1] - rows[0], columns[1] - columns[0])
         patched = _patched(self.image, filled, boxes, plan.region(rows, columns, room))
-        return plan(patched.bfloat16() if self.bfloat16 else patched, rows, columns, room)
+        return plan(patched, rows, columns, room)
 
     def _run_whole(self, boxes: Tensor, filled: Tensor) -> tuple[Tensor, Tensor | None]:
         height, width = self.image.shape[1:]
         inputs = _patched(self.image, filled, boxes, ((0, height), (0, width)))
-        rounding = torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.bfloat16)
-        with rounding, recording(self.model, [self.layer] if self.layer else []) as outputs:
+        with recording(self.model, [self.layer] if self.layer else []) as outputs:
             logits = self.model(inputs)
         maps = None if self.layer is None else feature_maps(outputs[self.layer], self.layer, inputs)
         return precise(logits_of(logits, softmax=True)), None if maps is None else totals(maps)

@@ -1,4 +1,4 @@
-"""Sweep the patch over the picture: which positions, in which batches, in which precision."""
+"""Sweep the patch over the picture: which positions, in which batches."""
 
 from __future__ import annotations
 
@@ -6,31 +6,21 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from lessons_lib.checks import check_choice
-from lessons_lib.course import fast_bfloat16
+from lessons_lib.incremental.ways import ROUNDS, Race
 from lessons_lib.methods.occlusion.maps import OcclusionMap
 from lessons_lib.methods.occlusion.occluder import CLOSE, Baseline, Occluder, baseline_picture
 from lessons_lib.methods.occlusion.request import Placement, blank_map
-from lessons_lib.methods.occlusion.ways import ROUNDS, Race
 from lessons_lib.networks import Classes
-
-Mode = Literal["exact", "fast"]
-"""How exactly to compute: see ``occlude``."""
 
 Tile = tuple[int, int]
 Batch = tuple[Tensor, Tensor]  # rows and columns of some positions
 
-_WORST = 0.02  # what bfloat16 may change of any probability, on positions computed both ways
-_CHANGED = 0.005  # and share of them whose most probable class may change
-_CHECKED = 32, 200  # positions computed both ways: at least, at most
-_TOGETHER = 8  # of them in one batch
-_SIDE = 4  # within so many rows and columns
 _MANY = 2000  # positions from which it pays to prepare, see Plan.many, and to try several ways
 # batches after which ways are tried again: another program may have disturbed, and then have ended
 _AGAIN = 400
@@ -41,21 +31,18 @@ _SPARE = 0.5
 
 def occlude(
     model: nn.Module, image: Tensor, targets: Classes, *, patch: int = 32, stride: int = 1,
-    baseline: Baseline | float | Tensor = "zero", placement: Placement = "centred", mode: Mode = "exact",
+    baseline: Baseline | float | Tensor = "zero", placement: Placement = "centred",
     layer: str | None = None, channels: Sequence[int] | None = None, progress: bool = True,
 ) -> OcclusionMap:  # fmt: skip
     """Cover each part of a picture in turn and record what the network says.
 
-    - *exact*: the network's own probabilities but for rounding, as they also differ from one size of batch to
-      another. Only what a patch can change is recomputed (``lessons_lib.incremental.plan``) if the network
-      allows it and if at three places, computed both ways, no probability is off by more than 1e-5; otherwise the
-      whole network runs for each patch.
-    - *fast*: the same in bfloat16 where that is faster. Some positions are computed both ways; if a probability is
-      off by more than 0.02, or more than 0.5 % of the classes change, the sweep is *exact* and its ``note`` says so.
+    The probabilities are the network's own but for rounding, as they also differ from one size of batch to another.
+    Only what a patch can change is recomputed (``lessons_lib.incremental.plan``) if the network allows it and if at
+    three places, computed both ways, no probability is off by more than 1e-5; otherwise the whole network runs for
+    each patch.
 
-    Which arithmetic is fastest hangs on the machine: from two thousand positions on, some are computed in each, and
-    the rest in the fastest. The ``note`` says which. In *exact* all are float32 (or what the network is in), and one
-    that is further than 5e-6 from the plain one is not taken.
+    Which convolution is fastest hangs on the machine: from two thousand positions on, some are computed by each, and
+    the rest by the fastest. The ``note`` says which. One that is further than 5e-6 from PyTorch's own is not taken.
 
     Interrupting it (Ctrl-C, or the stop button) returns what was computed.
 
@@ -68,7 +55,6 @@ def occlude(
         baseline: what stands in the patch, see ``baseline_picture``.
         placement: "centred": the patch's centre visits every pixel, and the picture's edge clips the patch (the
             lecture). "inside": the patch stays inside the picture.
-        mode: "exact" or "fast".
         layer: a layer whose channels' total activation is recorded too.
         channels: which; by default the strongest one on the picture without a patch (Zeiler and Fergus, figure 6 b).
         progress: whether to show a progress bar.
@@ -76,24 +62,21 @@ def occlude(
     Raises:
         TypeError: for a picture that is not the network's float input, a class that is no whole number, or a network
             whose output is not one tensor.
-        ValueError: for a class or channel out of range, a patch larger than the picture, an unknown layer, mode,
+        ValueError: for a class or channel out of range, a patch larger than the picture, an unknown layer,
             baseline or placement, NaN or infinity in the picture, NaN in the answer, or a network that does not give
             at least two logits for each picture.
 
     >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
     >>> found = occlude(net, torch.rand(3, 32, 32), 1, patch=8, stride=8, progress=False)
-    >>> found.drop().shape, found.mode
-    (torch.Size([4, 4]), 'exact')
+    >>> found.drop().shape
+    torch.Size([4, 4])
     """
     began = time.perf_counter()
-    check_choice("mode", mode, Mode)
     occluder, filled = Occluder(model, image, layer=layer), baseline_picture(image, baseline, patch)
     blank = blank_map(occluder, filled, patch, stride, placement, targets, channels)
     sweep = Sweep(occluder, blank)
     with tqdm(total=blank.positions, unit="patch", disable=not progress, leave=False) as sweep.bar:
         try:
-            if mode == "fast":
-                sweep.try_bfloat16()
             sweep.compute(~blank.computed)
         except KeyboardInterrupt:
             print(f"Interrupted after {int(blank.computed.sum()):,} of {blank.positions:,} positions.")
@@ -109,10 +92,8 @@ class Sweep:
         map: what is known so far.
         tile: rows and columns of positions that share a rectangle; kept for the whole sweep, since new sizes cost.
         bar: the progress bar.
-        rounding: mean |Δp| of bfloat16.
         prepared: whether Winograd's way has been added, where there is one.
         raced: whether ways have been tried on batches of this sweep.
-        used: the ways by which some of the map was computed.
         notes: sentences on how it is computed.
     """
 
@@ -121,9 +102,7 @@ class Sweep:
         self.map = known
         self.bar: Any = tqdm(disable=True)
         self.tile: Tile | None = None
-        self.rounding = 0.0
         self.prepared = self.raced = False
-        self.used: set[str] = set()
         plan = occluder.whole_because
         self.notes = [f"the whole network ran for each patch, because {plan}" if plan else "incremental"]
 
@@ -143,7 +122,6 @@ class Sweep:
             for number, batch in enumerate(some):
                 if number not in done:
                     self.enter(batch, self.occluder.run(*self.request(batch)))
-                    self.used.add(self.chosen)
 
     def request(self, batch: Batch) -> tuple[Tensor, Tensor, Tile | None]:
         """What to ask an occluder for some positions."""
@@ -247,56 +225,9 @@ class Sweep:
         most = max(len(self.map.tops), len(self.map.lefts)).bit_length()
         return min(((1 << n // 2, 1 << n - n // 2) for n in range(2 * most + 1)), key=cost)
 
-    def try_bfloat16(self) -> None:
-        """Go on in bfloat16 if that is faster here, and what comes out as near as it must be."""
-        exact = self.ways["plain"]
-        if self.map.positions < _MANY:
-            self.notes.append(f"float32: for fewer than {_MANY:,} positions it does not pay to try bfloat16")
-            return
-        if not fast_bfloat16(exact.image.device):
-            self.notes.append("float32: this machine does not multiply bfloat16 in hardware")
-            return
-        if exact.image.dtype in {torch.float16, torch.bfloat16}:
-            self.notes.append(f"{exact.image.dtype}, as the network")
-            return
-        fast = Occluder(exact.model, exact.image, layer=exact.layer, bfloat16=True, recording=exact.recording)
-        least, most = _CHECKED
-        count = min(max(least, self.map.positions // 200), most)
-        race, room = Race({"plain": exact.run, "bfloat16": fast.run}), self.map.room_of((_SIDE, _SIDE))
-        worst, total, changed = 0.0, 0.0, 0
-        for number, batch in enumerate(self.sample(count), 1):
-            answers = race.run(self.map.boxes(*batch), self.map.filled, room)
-            right, rounded = (answers[name][0].double() for name in ("plain", "bfloat16"))
-            difference = (right - rounded).abs()
-            worst = max(worst, difference.max().item())
-            total += difference[:, self.map.targets[0]].sum().item()
-            changed += int((right.argmax(1) != rounded.argmax(1)).sum())
-            if number == ROUNDS and race.fastest(list(race.ways)) == "plain":
-                seconds = " and ".join(f"{least / _TOGETHER * 1e3:.2f}" for least in race.least.values())
-                self.notes.append(f"float32, which is faster here than bfloat16 ({seconds} ms a patch)")
-                return
-        found = f"on {count} positions computed both ways |Δp| ≤ {worst:.4f} and {changed} classes changed"
-        if worst <= _WORST and changed <= _CHANGED * count:
-            self.ways["bfloat16"] = fast
-            self.chosen, self.rounding = "bfloat16", total / count
-            self.notes.append(f"bfloat16: {found}")
-        else:
-            self.notes.append(f"float32, because bfloat16 is not exact enough here: {found}")
-
-    def sample(self, count: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """``count`` positions from all over the map, a few neighbours at a time; the same every time."""
-        generator = torch.Generator().manual_seed(0)
-        shape = self.map.predicted.shape
-        for first in range(0, count, _TOGETHER):
-            corner = [int(torch.randint(n, (), generator=generator)) for n in shape]
-            offsets = torch.randint(0, _SIDE, (2, min(_TOGETHER, count - first)), generator=generator)
-            rows, columns = ((c + o).clamp(max=n - 1) for c, o, n in zip(corner, offsets, shape, strict=True))
-            yield rows, columns
-
     def result(self, seconds: float) -> OcclusionMap:
         """The map, finished or not."""
-        done = replace(self.map, note="; ".join(self.notes), seconds=seconds)
-        return replace(done, mode="fast", error=self.rounding) if "bfloat16" in self.used else done
+        return replace(self.map, note="; ".join(self.notes), seconds=seconds)
 
 
 def _middle(length: int, whole: int) -> tuple[int, int]:
