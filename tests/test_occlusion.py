@@ -2,7 +2,6 @@
 
 import copy
 import gc
-import itertools
 import re
 import weakref
 
@@ -10,7 +9,6 @@ import pytest
 import torch
 from torch import nn
 
-from lessons_lib.incremental.ways import Race
 from lessons_lib.methods.occlusion import Occluder, baseline_picture, occlude
 from lessons_lib.methods.occlusion import occluder as occluder_module
 from lessons_lib.methods.occlusion import sweep as sweep_module
@@ -285,7 +283,7 @@ def test_memory_is_bounded_by_the_batch(small, monkeypatch):
     assert max(sizes) <= 7
 
 
-def test_leaves_no_trace(monkeypatch):
+def test_leaves_no_trace():
     torch.manual_seed(0)
     model, image = SmallCNN(), picture(32, 32, torch.float32)
     model(image[None].repeat(2, 1, 1, 1)).sum().backward()
@@ -294,8 +292,6 @@ def test_leaves_no_trace(monkeypatch):
     weights = [t.clone() for t in model.state_dict().values()]
     copy = image.clone()
     occlude(model, image, 0, patch=8, stride=8, layer="block3", progress=False)
-    rigged(monkeypatch, "Winograd", many=16)
-    occlude(model, image, 0, patch=8, stride=8, progress=False)
     assert all(torch.equal(a, p.grad) for a, p in zip(before[0], model.parameters(), strict=True))
     assert [m.training for m in model.modules()] == before[1]
     assert all(torch.equal(a, b) for a, b in zip(weights, model.state_dict().values(), strict=True))
@@ -321,16 +317,9 @@ def interrupted_after(calls, monkeypatch):
     return count
 
 
-def rigged(monkeypatch, winner, many=100):
-    """Let ``winner`` be the fastest way wherever it is allowed, and let that be tried in small sweeps too."""
-    monkeypatch.setattr(sweep_module, "_MANY", many)
-    monkeypatch.setattr(Race, "fastest", lambda self, allowed: winner if winner in allowed else "plain")
-
-
 def test_an_interrupted_map_holds_what_was_computed(small, monkeypatch, capsys):
     image, options = picture(32, 32).float(), {"patch": 8, "stride": 2, "layer": "block2", "progress": False}
     model = copy.deepcopy(small).float()
-    rigged(monkeypatch, "plain")
     whole = occlude(model, image, (1, 2), **options)
     with monkeypatch.context() as patched:
         interrupted_after(10, patched)
@@ -352,104 +341,14 @@ def test_progress_counts_to_the_true_total(small, capsys, monkeypatch):
     assert re.search(r"/16\b", capsys.readouterr().err)
 
 
-# ---------------------------------------------------------------- the fastest way
-
-
-class Wide(nn.Module):
-    """Two 3×3 convolutions with channels enough for Winograd's way."""
-
-    def __init__(self):
-        super().__init__()
-        self.features = nn.Sequential(
-            nn.Conv2d(3, 128, 5, 2, 2), nn.ReLU(), nn.Conv2d(128, 128, 3, padding=1), nn.ReLU(),
-            nn.Conv2d(128, 128, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(),
-        )  # fmt: skip
-        self.head = nn.Linear(512, 4)
-
-    def forward(self, inputs):
-        return self.head(self.features(inputs))
-
-
-@pytest.mark.parametrize("winner", ["plain", "Winograd"])
-def test_the_winner_computes_the_rest_and_changes_nothing(monkeypatch, winner):
-    torch.manual_seed(0)
-    image = picture(48, 48, torch.float32)
-    model = scrambled(Wide(), image)
-    rigged(monkeypatch, winner)
-    ran = []
-    run = Occluder.run
+def test_a_sweep_of_thousands_prepares_and_changes_nothing(small, monkeypatch):
+    monkeypatch.setattr(sweep_module, "_MANY", 100)
+    image, ran, run = picture(32, 32), [], Occluder.run
     monkeypatch.setattr(Occluder, "run", lambda self, *a: ran.append(self) or run(self, *a))
-    result = occlude(model, image, (0, 1), patch=12, stride=2, progress=False)
-    last = ran[-1]
-    assert last.winograd == (winner == "Winograd")
-    assert last.plan.many
-    assert re.search(rf"{winner}, the fastest here \(ms a patch, tried: plain", result.note), result.note
-    exact = model.double()
-    expected = naive(exact, image.double(), 12, 2, torch.zeros_like(image).double())[:2]
-    torch.testing.assert_close(result.probabilities.double(), expected, atol=1e-5, rtol=0)
-
-
-def test_ways_are_tried_again_in_case_something_disturbed(monkeypatch):
-    torch.manual_seed(0)
-    image = picture(48, 48, torch.float32)
-    model = scrambled(Wide(), image)
-    rigged(monkeypatch, "plain")
-    monkeypatch.setattr(sweep_module, "_AGAIN", 5)
-    winners = itertools.cycle(["Winograd", "plain", "plain"])
-    monkeypatch.setattr(Race, "fastest", lambda self, allowed: next(winners))
-    result = occlude(model, image, 0, patch=12, stride=2, progress=False)
-    chosen = re.findall(r"(\w+), the fastest here", result.note)
-    assert chosen[:3] == ["Winograd", "plain", "Winograd"], "and not a note of each time it stays the same"
-    expected = naive(model.double(), image.double(), 12, 2, torch.zeros_like(image).double())[:1]
-    torch.testing.assert_close(result.probabilities.double(), expected, atol=1e-5, rtol=0)
-
-
-def test_winograd_is_not_taken_where_it_is_not_exact_enough(monkeypatch):
-    torch.manual_seed(0)
-    image = picture(48, 48, torch.float32)
-    rigged(monkeypatch, "Winograd")
-    monkeypatch.setattr(sweep_module, "_SPARE", 0.0)
-    result = occlude(scrambled(Wide(), image), image, 0, patch=12, stride=2, progress=False)
-    assert "plain, the fastest here" in result.note
-    assert "Winograd is not exact enough" in result.note
-
-
-def timed(monkeypatch, seconds):
-    """A race between ways whose calls take these times, one after the other."""
-    now = [0.0]
-    monkeypatch.setattr("lessons_lib.incremental.ways.time.perf_counter", lambda: now[0])
-
-    def way(name):
-        times = iter(seconds[name])
-
-        def call(work):
-            now[0] += next(times)
-            return name, work
-
-        return call
-
-    race = Race({name: way(name) for name in seconds})
-    for number in range(len(seconds["plain"])):
-        assert race.run(number) == {name: (name, number) for name in seconds}
-    return race
-
-
-def test_a_race_is_not_lost_by_slow_first_calls_or_a_disturbance(monkeypatch):
-    race = timed(
-        monkeypatch,
-        {"plain": [0.1, 1.0, 1.1, 1.0], "quick": [9.0, 5.0, 0.7, 3.0], "quickest": [0.1, 5.0, 0.5, 0.5]},
-    )
-    assert race.least == pytest.approx({"plain": 1.0, "quick": 0.7, "quickest": 0.5})
-    assert race.fastest(["plain", "quick"]) == "quick"
-    assert race.fastest(["plain", "quick", "quickest"]) == "quickest"
-
-
-def test_ways_take_turns_at_being_first():
-    order = []
-    race = Race({name: lambda name=name: order.append(name) for name in ("a", "b")})
-    for _ in range(3):
-        race.run()
-    assert "".join(order) == "abbaab"
+    result = occlude(small, image, (0, 1), patch=8, stride=2, progress=False)
+    assert ran[-1].plan.many
+    expected = naive(small, image, 8, 2, torch.zeros_like(image))[:2]
+    torch.testing.assert_close(result.probabilities.double(), expected, atol=1e-6, rtol=0)
 
 
 def test_a_plan_and_its_maps_are_freed_at_once(small):

@@ -26,8 +26,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lessons_lib.incremental import winograd
-from lessons_lib.incremental.winograd import Winograd, Workspace
 from lessons_lib.networks import evaluating, recording
 
 Span = tuple[int, int]  # first row (or column), and the one after the last
@@ -405,7 +403,6 @@ class Plan:
         many: whether thousands of positions will be asked for, so that it pays to prepare. Windows are then cut as
             small as they can be; otherwise all windows of a step have one size, the largest that it may ever need,
             since for each new size oneDNN builds kernels, which takes milliseconds a layer.
-        winograd: how many of its convolutions are computed in Winograd's way where windows are large enough.
     """
 
     steps: list[_Step | None]
@@ -414,7 +411,6 @@ class Plan:
     logits: int = 0
     layer: int | None = None
     many: bool = False
-    winograd: int = 0
 
     def __post_init__(self) -> None:
         """Remember spans: tiles in a row share them."""
@@ -606,7 +602,7 @@ def _cut(maps: Tensor, region: Region, within: Region = ((0, 0), (0, 0))) -> Ten
 # ---------------------------------------------------------------- from the recording to the plan
 
 
-def make_plan(recording: Recording, image: Tensor, *, winograd: bool = False) -> Plan:
+def make_plan(recording: Recording, image: Tensor) -> Plan:
     """Turn recorded operators into a plan for ``image``.
 
     Batch norm is folded into the convolution before it where nothing else reads that convolution.
@@ -614,13 +610,11 @@ def make_plan(recording: Recording, image: Tensor, *, winograd: bool = False) ->
     Args:
         recording: from ``record``.
         image: the picture, shape (C, H, W); its dtype and device are those the plan computes with.
-        winograd: whether to compute 3×3 convolutions in Winograd's way
-            (``lessons_lib.incremental.winograd``), for which their filters are transformed first and kept.
 
     Raises:
         CannotPlanError: for an operator it does not know, or a global one before the last feature map.
     """
-    builder = _Builder(recording, image, winograd=winograd)
+    builder = _Builder(recording, image)
     for number, call in enumerate(recording.calls):
         builder.known[number] = builder.translate(number, call)
     logits, *layer = (builder.known[ref.call] for ref in recording.outputs)
@@ -637,12 +631,11 @@ def make_plan(recording: Recording, image: Tensor, *, winograd: bool = False) ->
 class _Builder:
     """Translates calls in order, with the clean picture's feature maps in hand."""
 
-    def __init__(self, recording: Recording, image: Tensor, *, winograd: bool) -> None:
-        self.recording, self.winograd = recording, winograd
+    def __init__(self, recording: Recording, image: Tensor) -> None:
+        self.recording = recording
         self.dtype = image.dtype
         self.plan = Plan([None], [image[None].contiguous(memory_format=torch.channels_last)])
         self.known: dict[int, _Map | _Vector] = {-1: _Map(0)}  # what each call's result is
-        self.workspace = Workspace()
         self.folded: set[int] = set()  # batch norms that are part of their convolution
 
     def translate(self, number: int, call: Call) -> _Map | _Vector:
@@ -728,14 +721,8 @@ class _Builder:
             self.folded.add(norm)
         weight = weight.to(self.dtype).contiguous(memory_format=torch.channels_last)
         bias = _cast(bias, self.dtype)
-        quick = None
-        if self.winograd and winograd.provides(weight, stride, dilation, groups):
-            quick = Winograd(weight, bias, self.workspace)
-            self.plan.winograd += 1
 
         def apply(maps: Tensor, padding: tuple[int, int]) -> Tensor:
-            if quick and quick.pays(maps, padding):
-                return quick(maps, padding)
             return F.conv2d(maps, weight, bias, tuple(stride), padding, tuple(dilation), groups)
 
         return self.slide(x, apply, weight.shape[2:], stride, padding, dilation, 0, weight[0].numel())

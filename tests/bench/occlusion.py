@@ -53,7 +53,7 @@ class Sample:
     """Whole tiles at random places of a sweep of every pixel, the border included.
 
     Attributes:
-        set_up: seconds until the rest of the sweep can run, the trial of ways included.
+        set_up: seconds until the rest of the sweep can run.
         sweep: the sweep.
         wanted: the positions, bool (rows, columns).
         work: multiply-adds for one position, on average.
@@ -67,7 +67,6 @@ class Sample:
         every = torch.ones(SIZE, SIZE, dtype=torch.bool)
         self.sweep.tile = self.sweep.choose_tile(every)
         batches = list(self.sweep.batches(every))
-        self.sweep.race(batches)
         self.set_up = time.perf_counter() - began
         plan = self.sweep.occluder.plan
         assert plan is not None
@@ -114,7 +113,7 @@ def on_resnet18(peer: Callable[[], object], peer_positions: int, name: str) -> T
         peer_s * POSITIONS,
         f"ResNet-18, {SIZE}×{SIZE}, patch {PATCH}, stride 1, scaled to {POSITIONS:,} positions; ours "
         f"{ours_s * 1e3:.2f} ms a position ({sample.count:,} in tiles at random places) after {sample.set_up:.1f} s of "
-        f"setting up ({sample.sweep.notes[-1]}); by their definition its convolutions are {sample.work / 1e6:.0f} "
+        f"setting up; by their definition its convolutions are {sample.work / 1e6:.0f} "
         f"million multiply-adds, for which a plain matrix product of {rate / 1e9:,.0f} GFLOP/s would take "
         f"{2e3 * sample.work / rate:.2f} ms; peer {peer_s * 1e3:.1f} ms ({peer_positions})",
     )

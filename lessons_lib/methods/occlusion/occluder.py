@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from typing import Any, Literal
 
 import torch
@@ -13,7 +12,6 @@ from lessons_lib.checks import check_choice, check_tensor
 from lessons_lib.incremental.plan import (
     CannotPlanError,
     Plan,
-    Recording,
     Region,
     make_plan,
     precise,
@@ -84,10 +82,7 @@ class Occluder:
         model: a classifier; its output is logits, shape (N, classes). It is left as it was.
         image: its input for one picture, float, shape (C, H, W).
         layer: a layer whose channels' total activation is wanted too.
-        winograd: compute 3×3 convolutions with fewer multiplications, and somewhat more rounding; see
-            ``lessons_lib.incremental.winograd``.
         incremental: ``False`` runs the whole network for each patch.
-        recording: the ``recording`` of another occluder of the same model, layer and picture size, to save the time.
 
     Attributes:
         whole_because: why the whole network runs for each patch; empty if it runs incrementally.
@@ -104,12 +99,10 @@ class Occluder:
     """
 
     def __init__(
-        self, model: nn.Module, image: Tensor, *, layer: str | None = None,
-        winograd: bool = False, incremental: bool = True, recording: Recording | None = None,
+        self, model: nn.Module, image: Tensor, *, layer: str | None = None, incremental: bool = True
     ) -> None:  # fmt: skip
         self.model, self.layer = uncompiled(model), layer
-        self.winograd, self.incremental = winograd, incremental
-        self.image, self.recording = image, recording
+        self.image, self.incremental = image, incremental
         self.batch = BATCH.get(image.device.type, _LARGE_BATCH)
         self._seen: tuple[Any, ...] | None = None
         self.refresh()
@@ -138,17 +131,13 @@ class Occluder:
     def refresh(self) -> None:
         """Begin anew if the network is no longer as it was: other layers, or other numbers in them."""
         now = _state(self.model)
-        if self._seen == now:
-            return
-        if self._seen is not None:
-            self.recording = None  # that of the network as it was
-        self._begin()
-        self._seen = now  # only once nothing was refused
+        if self._seen != now:
+            self._begin()
+            self._seen = now  # only once nothing was refused
 
     def _make_plan(self) -> Plan:
         with torch.no_grad():
-            self.recording = self.recording or record(self.model, self.image, self.layer)
-            plan = make_plan(self.recording, self.image, winograd=self.winograd)
+            plan = make_plan(record(self.model, self.image, self.layer), self.image)
         self._prove(plan)
         return plan
 
@@ -217,13 +206,6 @@ class Occluder:
             if found[1] is not None:
                 sums.append(found[1][: len(some)].cpu())
         return torch.cat(logits), torch.cat(sums) if sums else None
-
-    def sizes(self, boxes: Tensor, room: tuple[int, int]) -> Hashable:
-        """The same for two calls if each operation of one has the sizes it has in the other."""
-        if self.plan is None:
-            return len(boxes)
-        spans = (self.plan.spans(axis, span, room[axis]) for axis, span in enumerate(_around(boxes)))
-        return _rounded_up(len(boxes)), *(last - first for some in spans for first, last in some)
 
     def _run_plan(
         self, plan: Plan, boxes: Tensor, filled: Tensor, room: tuple[int, int] | None = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,21 +11,16 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from lessons_lib.incremental.ways import ROUNDS, Race
 from lessons_lib.methods.occlusion.maps import OcclusionMap
-from lessons_lib.methods.occlusion.occluder import CLOSE, Baseline, Occluder, baseline_picture
+from lessons_lib.methods.occlusion.occluder import Baseline, Occluder, baseline_picture
 from lessons_lib.methods.occlusion.request import Placement, blank_map
 from lessons_lib.networks import Classes
 
 Tile = tuple[int, int]
 Batch = tuple[Tensor, Tensor]  # rows and columns of some positions
 
-_MANY = 2000  # positions from which it pays to prepare, see Plan.many, and to try several ways
-# batches after which ways are tried again: another program may have disturbed, and then have ended
-_AGAIN = 400
+_MANY = 2000  # positions from which it pays to prepare, see Plan.many
 _OVERHEAD = 0.5  # what a batch costs beside its patches, in passes of the whole network
-# share of what may be lost in rounding that may be lost where it is tried: elsewhere it can be more
-_SPARE = 0.5
 
 
 def occlude(
@@ -40,9 +34,6 @@ def occlude(
     Only what a patch can change is recomputed (``lessons_lib.incremental.plan``) if the network allows it and if at
     three places, computed both ways, no probability is off by more than 1e-5; otherwise the whole network runs for
     each patch.
-
-    Which convolution is fastest hangs on the machine: from two thousand positions on, some are computed by each, and
-    the rest by the fastest. The ``note`` says which. One that is further than 5e-6 from PyTorch's own is not taken.
 
     Interrupting it (Ctrl-C, or the stop button) returns what was computed.
 
@@ -87,45 +78,23 @@ class Sweep:
     """A map that is being computed.
 
     Attributes:
-        ways: what may compute it, by name, "plain" first: float32, by PyTorch's own convolutions.
-        chosen: the way that does.
+        occluder: what computes it.
         map: what is known so far.
         tile: rows and columns of positions that share a rectangle; kept for the whole sweep, since new sizes cost.
         bar: the progress bar.
-        prepared: whether Winograd's way has been added, where there is one.
-        raced: whether ways have been tried on batches of this sweep.
-        notes: sentences on how it is computed.
     """
 
     def __init__(self, occluder: Occluder, known: OcclusionMap) -> None:
-        self.ways, self.chosen = {"plain": occluder}, "plain"
-        self.map = known
+        self.occluder, self.map = occluder, known
         self.bar: Any = tqdm(disable=True)
         self.tile: Tile | None = None
-        self.prepared = self.raced = False
-        plan = occluder.whole_because
-        self.notes = [f"the whole network ran for each patch, because {plan}" if plan else "incremental"]
-
-    @property
-    def occluder(self) -> Occluder:
-        """What computes the map."""
-        return self.ways[self.chosen]
 
     def compute(self, wanted: Tensor) -> None:
         """Run the network at the positions ``wanted``, bool (R, C)."""
         if self.tile is None:
             self.tile = self.choose_tile(wanted)
-        batches = list(self.batches(wanted))
-        for first in range(0, len(batches), _AGAIN):
-            some = batches[first : first + _AGAIN]
-            done = self.race(some) if int(wanted.sum()) >= _MANY else set()
-            for number, batch in enumerate(some):
-                if number not in done:
-                    self.enter(batch, self.occluder.run(*self.request(batch)))
-
-    def request(self, batch: Batch) -> tuple[Tensor, Tensor, Tile | None]:
-        """What to ask an occluder for some positions."""
-        return self.map.boxes(*batch), self.map.filled, self.room
+        for batch in self.batches(wanted):
+            self.enter(batch, self.occluder.run(self.map.boxes(*batch), self.map.filled, self.room))
 
     def enter(self, batch: Batch, answer: tuple[Tensor, Tensor | None]) -> None:
         """Write what an occluder says into the map."""
@@ -136,51 +105,6 @@ class Sweep:
         known.predicted[rows, columns] = probabilities.argmax(1)
         known.computed[rows, columns] = True
         self.bar.update(len(rows))
-
-    def race(self, batches: Sequence[Batch]) -> set[int]:
-        """Compute a few batches of one size in every way, go on in the fastest; which batches they were."""
-        sizes = [self.occluder.sizes(self.map.boxes(*batch), self.room or (0, 0)) for batch in batches]
-        commonest = Counter(sizes).most_common(1)[0][0]
-        chosen = [number for number, size in enumerate(sizes) if size == commonest][:ROUNDS]
-        if len(chosen) < ROUNDS:
-            return set()
-        if not self.prepared:
-            self.prepared = True
-            self.add_winograd()
-        if len(self.ways) == 1:
-            return set()
-        race, off = Race({name: occluder.run for name, occluder in self.ways.items()}), 0.0
-        for number in chosen:
-            answers = race.run(*self.request(batches[number]))
-            self.enter(batches[number], answers["plain"])
-            if "Winograd" in answers:
-                off = max(off, float((answers["Winograd"][0] - answers["plain"][0]).abs().max()))
-        allowed = [name for name in self.ways if name != "Winograd" or off <= _SPARE * CLOSE]
-        self.choose(race, allowed, len(batches[chosen[0]][0]))
-        return set(chosen)
-
-    def add_winograd(self) -> None:
-        """Winograd's convolutions as another way, if the network has layers for them."""
-        plain, plan = self.ways["plain"], self.occluder.plan
-        if not plan:
-            return
-        other = Occluder(
-            plain.model, plain.image, layer=plain.layer, winograd=True, recording=plain.recording
-        )
-        if other.plan and other.plan.winograd:
-            other.plan.many = plan.many
-            self.ways["Winograd"] = other
-
-    def choose(self, race: Race[Any], allowed: Sequence[str], positions: int) -> None:
-        """Go on in the fastest way, forget those not allowed, and note how long each took for so many positions."""
-        before, self.chosen = self.chosen, race.fastest(allowed)
-        self.ways = {name: self.ways[name] for name in allowed}
-        if self.raced and self.chosen == before:
-            return
-        self.raced = True
-        times = ", ".join(f"{name} {seconds / positions * 1e3:.2f}" for name, seconds in race.least.items())
-        refused = "".join(f"; {name} is not exact enough" for name in race.ways if name not in allowed)
-        self.notes.append(f"{self.chosen}, the fastest here (ms a patch, tried: {times}{refused})")
 
     def batches(self, wanted: Tensor) -> Iterator[Batch]:
         """The positions wanted, in batches of neighbours: those that fall into one tile."""
@@ -208,9 +132,7 @@ class Sweep:
         plan, batch = self.occluder.plan, self.occluder.batch
         if plan is None:
             return None
-        for other in self.ways.values():
-            if other.plan:
-                other.plan.many = int(wanted.sum()) >= _MANY
+        plan.many = int(wanted.sum()) >= _MANY
         rows, columns = wanted.nonzero(as_tuple=True)
         height, width = self.map.filled.shape[1:]
         whole = plan.work((0, height), (0, width))
@@ -227,7 +149,9 @@ class Sweep:
 
     def result(self, seconds: float) -> OcclusionMap:
         """The map, finished or not."""
-        return replace(self.map, note="; ".join(self.notes), seconds=seconds)
+        reason = self.occluder.whole_because
+        note = f"the whole network ran for each patch, because {reason}" if reason else "incremental"
+        return replace(self.map, note=note, seconds=seconds)
 
 
 def _middle(length: int, whole: int) -> tuple[int, int]:
