@@ -28,8 +28,8 @@ GROUPS = {
     "The course": ["course", "exercises", "records", "recipes"],
 }
 PAGES = [name for names in GROUPS.values() for name in names]
-# what no lesson imports: engines, and commands
-NOT_SHOWN = {"comparison", "drawing", "finetune", "incremental", "runner"}
+# what no lesson imports: engines, commands, and the sentences in which wrong input is refused
+NOT_SHOWN = {"checks", "comparison", "drawing", "finetune", "incremental", "runner"}
 SHOWN = """::: {path}
     options: {{heading_level: {level}, members: {members}}}"""
 INDEX = f"""# The library
@@ -120,22 +120,23 @@ def load() -> Module:
 
 
 def fill_in(library: Module) -> None:
-    """Tell griffe what packages import when it is first used, which lazy_loader keeps from it."""
+    """Tell griffe what each package offers: what it imports from its own modules, at once or when it is first used."""
     for module in _modules(library):
-        for call in ast.walk(ast.parse(module.filepath.read_text(encoding="utf-8"))):
-            if (
-                isinstance(call, ast.Call)
-                and ast.unparse(call.func) == "lazy_loader.attach"
-                and call.keywords
-            ):
-                lazy = {word.arg: ast.literal_eval(word.value) for word in call.keywords}
-                for name, attributes in lazy["submod_attrs"].items():
-                    for one in attributes:
-                        module.set_member(one, Alias(one, f"{module.path}.{name}.{one}"))
-                module.exports = [
-                    *lazy["submodules"],
-                    *(one for some in lazy["submod_attrs"].values() for one in some),
-                ]
+        if not module.is_init_module:
+            continue
+        own, lazily = [], {}
+        for node in ast.walk(ast.parse(module.filepath.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and f"{node.module}.".startswith(f"{module.path}."):
+                own += [name.asname or name.name for name in node.names]
+            elif isinstance(node, ast.Call) and ast.unparse(node.func) == "lazy_loader.attach":
+                lazily = {word.arg: ast.literal_eval(word.value) for word in node.keywords}
+        own += lazily.get("submodules", [])
+        for name, attributes in lazily.get("submod_attrs", {}).items():
+            own += attributes
+            for one in attributes:
+                module.set_member(one, Alias(one, f"{module.path}.{name}.{one}"))
+        if own:
+            module.exports = own
 
 
 def parts(module: Module) -> list[Module]:

@@ -21,6 +21,7 @@ from torchvision.transforms import InterpolationMode
 from lessons_lib.checks import check_choice, check_tensor
 
 OFFLINE = "efficientnet_lite0"
+"""The network that pip has installed, for which no download is needed."""
 TORCHVISION = ("resnet18", "resnet34", "resnet50", "alexnet")
 NAMES = (OFFLINE, *TORCHVISION)
 """The networks that ``load`` knows."""
