@@ -50,9 +50,7 @@ def swept():
         computed=torch.ones(10, 12, dtype=torch.bool),
         clean_probabilities=torch.tensor([0.6, 0.4, *[0.0] * 10]),
         clean_activations=torch.tensor([11.0]),
-        mode="exact",
         note="",
-        error=0.0,
         seconds=1.0,
     )
 
