@@ -146,7 +146,7 @@ def _keep_freed_memory() -> None:
     """Let this process keep the memory that tensors of up to 64 MB give back; does nothing where there is no glibc.
 
     By default glibc returns each large block to the system, which fills the next one with zeros, page by page: up to
-    half of the time of a network's pass (`mallopt(3) <https://man7.org/linux/man-pages/man3/mallopt.3.html>`_).
+    half of the time of a network's pass; see mallopt(3).
     """
     if platform.libc_ver()[0] == "glibc":
         for option, megabytes in ((_MMAP_THRESHOLD, 64), (_TRIM_THRESHOLD, 256)):

@@ -72,6 +72,8 @@ class Settings:
         """Refuse settings that cannot train."""
         check_range("epochs", self.epochs, 1)
         check_range("batch_size", self.batch_size, 2)  # batch norm needs two pictures
+        check_range("learning_rate", self.learning_rate, 1e-12)
+        check_range("cutout", self.cutout, 0)
         check_range("cutmix", self.cutmix, 0, 1)
         for epoch in self.snapshots:
             check_range("an epoch of snapshots", epoch, 0, self.epochs)

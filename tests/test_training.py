@@ -231,6 +231,8 @@ def test_a_loss_that_is_not_finite_stops_with_advice():
     [
         ({"epochs": 0}, "at least 1"),
         ({"epochs": 1, "batch_size": 1}, "batch_size must be at least 2"),
+        ({"epochs": 1, "learning_rate": 0}, "learning_rate must be at least"),
+        ({"epochs": 1, "cutout": -1}, "cutout must be at least 0"),
         ({"epochs": 1, "cutmix": 1.5}, "cutmix must be in 0–1"),
         ({"epochs": 1, "snapshots": (0, 2)}, "0–1"),
     ],
