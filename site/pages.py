@@ -19,10 +19,13 @@ from nbconvert import MarkdownExporter
 from nbformat import NotebookNode
 from PIL import Image
 
+from lab import make
+
 # not from lessons_lib, which takes seconds to import torch
 REPOSITORY = Path(__file__).resolve().parents[1]
 LESSONS = sorted((REPOSITORY / "notebooks").glob("[0-9][0-9]_*.ipynb"))
-LAB = REPOSITORY / "build" / "lab"  # what lab.py wrote
+LAB = REPOSITORY / "build" / "lab"  # what lab/make.py wrote
+LIVE = (LAB / make.ABOUT).exists()  # whether panels work here
 MODEL_CARDS = sorted((REPOSITORY / "data" / "checkpoints").glob("*/README.md"))
 GUIDES = (
     "CONTRIBUTING.md",
@@ -47,11 +50,7 @@ PAGE = """
 {{ super() }}
 {%- endif -%}
 {%- if '_panel(' in cell.source %}
-
-*Run this cell in JupyterLab to get the panel.*
-{%- if 'occlusion_panel(' in cell.source or 'cam_panel(' in cell.source %}
-*[The lab](../lab/index.md) has one like it that works here, on the website.*
-{%- endif -%}
+{{ cell.source | panel }}
 {%- endif -%}
 {%- endblock codecell -%}
 {%- macro printed(text) %}
@@ -77,6 +76,15 @@ PAGE = """
 </div>
 {%- endif %}
 {% endblock data_html -%}
+"""
+# a panel that works on the website; from a folder no module is loaded, and the sentence stays
+PANEL = """
+<link rel="stylesheet" href="../lab/faces/faces.css">
+<link rel="stylesheet" href="../lab/lab.css">
+<p class="needs"><em>A panel needs a server: run <code>python -m http.server -d build/site</code> in the folder of the
+course, then open http://localhost:8000. Or run this cell in JupyterLab.</em></p>
+<div class="face" data-panel="{}"></div>
+<script type="module" src="../lab/page.js"></script>
 """
 # a figure as lessons_lib.plots.img_tag writes it
 FIGURE = re.compile(
@@ -107,13 +115,13 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     texts = [REPOSITORY / name for name in ("README.md", *GUIDES)]
     for path in [*texts, *MODEL_CARDS, *sorted(REPOSITORY.glob("notebooks/images/*"))]:
         files.append(File.generated(config, _address(path), abs_src_path=str(path)))
-    for path in sorted((REPOSITORY / "site" / "lab").iterdir()):
-        content = lab_page(path.read_text(encoding="utf-8")) if path.suffix == ".md" else None
-        source = None if content else str(path)
-        files.append(File.generated(config, f"lab/{path.name}", content=content, abs_src_path=source))
-    for path in sorted(LAB.rglob("*.*")) if (LAB / "lab.json").exists() else []:
-        address = f"lab/files/{path.relative_to(LAB).as_posix()}"
-        files.append(File.generated(config, address, abs_src_path=str(path)))
+    text = (REPOSITORY / "site" / "lab" / "index.md").read_text(encoding="utf-8")
+    files.append(File.generated(config, "lab/index.md", content=lab_page(text)))
+    if LIVE:
+        written = [(f"files/{path.relative_to(LAB).as_posix()}", path) for path in sorted(LAB.rglob("*.*"))]
+        for address, path in [*make.sources(), *written]:
+            place = address if address == make.WORKS_OFFLINE else f"lab/{address}"
+            files.append(File.generated(config, place, abs_src_path=str(path)))
     for lesson in LESSONS:
         text, pictures = to_markdown(nbformat.read(lesson, as_version=4), lesson.stem)
         files.append(File.generated(config, _address(lesson), content=text))
@@ -160,10 +168,11 @@ def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -
 
 def lab_page(markdown: str) -> str:
     """The page "The lab", or its title and why there is no more, where what it needs was not made."""
-    if (LAB / "lab.json").exists():
+    if LIVE:
         return markdown
-    why = LAB / "missing.txt"
-    reason = why.read_text(encoding="utf-8") if why.exists() else "What they need was not made."
+    reason = (
+        make.WHY_NOT.read_text(encoding="utf-8") if make.WHY_NOT.exists() else "What they need was not made."
+    )
     title = markdown.partition("<link")[0]
     return f"{title}The panels are not in this copy of the site. {reason} Then run `make site` again.\n"
 
@@ -195,8 +204,16 @@ def to_markdown(notebook: NotebookNode, name: str) -> tuple[str, dict[str, bytes
             output.metadata["figure"] = figure(
                 escape(told.get("alt", "")), "png", data["image/png"], told.get("width")
             )
-    text, _ = MarkdownExporter(raw_template=PAGE).from_notebook_node(notebook, {"unique_key": name})
+    exporter = MarkdownExporter(raw_template=PAGE, filters={"panel": live})
+    text, _ = exporter.from_notebook_node(notebook, {"unique_key": name})
     return text, pictures
+
+
+def live(source: str) -> str:
+    """What stands under a cell that makes a panel: the panel, if it works on the website, or where it does."""
+    known = {f"widgets.{path.stem}.": path.stem for path in make.LAB.glob("answers/*.js")} if LIVE else {}
+    name = next((name for call, name in known.items() if call in source), None)
+    return PANEL.format(name) if name else "\n*Run this cell in JupyterLab to get the panel.*"
 
 
 def _address(path: Path) -> str:

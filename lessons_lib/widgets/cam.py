@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-import ipywidgets
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from lessons_lib.methods.cam import Evidence
-from lessons_lib.plots.cam import STRENGTH, explain
-from lessons_lib.widgets import panel
+from lessons_lib.widgets.face import Face, pixels
 
 
 def cam_panel(
     images: Mapping[str, Tensor], found: Evidence, classes: Sequence[str], offered: Sequence[int]
-) -> ipywidgets.VBox:
+) -> Face:
     """Choose a picture and a class, slide the overlay and the threshold.
 
     Args:
@@ -25,25 +23,19 @@ def cam_panel(
         offered: the numbers of those to choose from.
     """
     names = list(images)
-    picture = ipywidgets.Dropdown(options=names, description="picture")
-    options, first = [(classes[k], k) for k in offered], offered[int(found.logits[0, offered].argmax())]
-    named = ipywidgets.Dropdown(options=options, value=first, description="class")
-    overlay = ipywidgets.FloatSlider(min=0, max=1, step=0.05, value=STRENGTH, description="overlay")
-    threshold = ipywidgets.FloatSlider(min=0, max=1, step=0.05, value=0.5, description="threshold")
 
-    def title(name: str, k: int) -> str:
-        probability = found.probabilities[names.index(name), k]
-        return f"{name}: evidence for {classes[k]}, probability {probability:.2f}"
+    def evidence(name: str, k: int) -> dict[str, Any]:
+        shown = found.maps[names.index(name), k]
+        return {
+            "evidence": shown,
+            "shape": list(shown.shape),
+            "logit": found.logits[names.index(name), k].item(),
+        }
 
-    def draw(picture: str, named: int, overlay: float, threshold: float) -> Figure:
-        evidence = found.maps[names.index(picture), named]
-        over = title(picture, named)
-        return explain(images[picture], evidence, strength=overlay, threshold=threshold, title=over)
-
-    def alt(picture: str, named: int, overlay: float, threshold: float) -> str:
-        return (
-            f"{title(picture, named)}: the picture, the evidence laid over it, and the part of it where the evidence "
-            f"is at least {threshold:.0%} of its maximum."
-        )
-
-    return panel(draw, alt, picture=picture, named=named, overlay=overlay, threshold=threshold)
+    about = {"pictures": names, "classes": list(classes), "offered": list(offered)}
+    answers: dict[str, Callable[..., Any]] = {
+        "picture": lambda name: {"title": name} | pixels(images[name]),
+        "clean": lambda name: {"probabilities": found.probabilities[names.index(name)]},
+        "evidence": evidence,
+    }
+    return Face("cam", about, answers)

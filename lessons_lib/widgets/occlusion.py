@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import get_args
+from typing import Any, get_args
 
-import ipywidgets
 import torch
 from IPython.display import SVG
 from torch import Tensor, nn
 
 from lessons_lib.methods.occlusion import Baseline, Occluder, baseline_picture
 from lessons_lib.plots.occlusion import patched
-from lessons_lib.widgets import panel
+from lessons_lib.widgets.face import Face, pixels
 
 
 def patched_view(
@@ -54,8 +53,8 @@ def patched_view(
 def occlusion_panel(
     model: nn.Module, images: Mapping[str, Tensor], classes: Sequence[str], *,
     size: int | None = None, baseline: Baseline = "zero", black: Tensor | float = -1.0, white: Tensor | float = 1.0,
-) -> ipywidgets.VBox:  # fmt: skip
-    """Move a patch over a picture; the five most probable classes follow.
+) -> Face:  # fmt: skip
+    """Move a patch over a picture; the five most probable classes follow. And the map of all places.
 
     Args:
         model: a classifier.
@@ -68,24 +67,38 @@ def occlusion_panel(
     """
     height, width = next(iter(images.values())).shape[1:]
     start = height // 5 if size is None else size
+    low, high = (torch.as_tensor(v).expand(3)[:, None, None] for v in (black, white))
 
     @cache
-    def occluder(picture: str) -> Occluder:
-        return Occluder(model, images[picture])
+    def occluder(name: str) -> Occluder:
+        return Occluder(model, images[name])
 
-    def draw(picture: str, row: int, column: int, size: int, baseline: Baseline) -> SVG:
-        return patched_view(occluder(picture), classes, row, column, size, baseline, black=black, white=white)
+    def seen(inputs: Tensor) -> dict[str, Any]:
+        shown = (inputs.cpu() - low) / (high - low) * 255
+        return pixels(shown.round().clamp(0, 255).to(torch.uint8))
 
-    alt = (
-        "{picture} with a patch of {size} by {size} pixels centred on row {row}, column {column}, filled with "
-        "{baseline}, beside bars of the five most probable classes."
-    )
-    return panel(
-        draw,
-        alt.format,
-        picture=ipywidgets.Dropdown(options=list(images), description="picture"),
-        row=ipywidgets.IntSlider(value=height // 2, max=height - 1, description="row"),
-        column=ipywidgets.IntSlider(value=width // 2, max=width - 1, description="column"),
-        size=ipywidgets.IntSlider(value=start, max=height, description="size"),
-        baseline=ipywidgets.Dropdown(options=get_args(Baseline), value=baseline, description="baseline"),
-    )
+    def filled(name: str, side: int, kind: Baseline) -> Tensor:
+        return baseline_picture(occluder(name).image, kind, side, black=black, white=white)
+
+    def patches(name: str, places: list[dict[str, int]], side: int, kind: Baseline) -> dict[str, Any]:
+        corners = [(place["row"] - side // 2, place["column"] - side // 2) for place in places]
+        boxes = [
+            (max(0, top), max(0, left), min(height, top + side), min(width, left + side))
+            for top, left in corners
+        ]
+        return {"probabilities": occluder(name)(torch.tensor(boxes), filled(name, side, kind))[0].cpu()}
+
+    about: dict[str, Any] = {
+        "pictures": list(images),
+        "classes": list(classes),
+        "kinds": get_args(Baseline),
+        "kind": baseline,
+    }
+    about |= {"sides": sorted({start, *(round(height / part) for part in (14, 7, 3.5))}), "side": start}
+    answers: dict[str, Callable[..., Any]] = {
+        "picture": lambda name: {"title": name} | seen(images[name]),
+        "fill": lambda name, side, kind: seen(filled(name, side, kind)),
+        "clean": lambda name: {"probabilities": occluder(name).clean[0].cpu()},
+        "patches": patches,
+    }
+    return Face("occlusion", about, answers)

@@ -17,6 +17,12 @@ export function pixelsOf(planes) {
     return pixels;
 }
 
+// Planes whose numbers were changed by change(value, channel).
+export function eachChannel(planes, change) {
+    const area = planes.length / 3;
+    return planes.map((value, i) => change(value, Math.floor(i / area)));
+}
+
 // The bicubic filter that PyTorch and Pillow use where they resize without aliasing: wider, the more it shrinks.
 function taps(from, to) {
     const cubic = x => x < 1 ? (1.5 * x - 2.5) * x * x + 1 : x < 2 ? ((-0.5 * x + 2.5) * x - 4) * x + 2 : 0;
@@ -72,7 +78,7 @@ export function baseline(planes, size, kind, patch) {
 }
 
 // The part of a patch, centred on a pixel, that lies in the picture: rows and columns from … to.
-export function box({row, column, side}, size) {
+function box({row, column, side}, size) {
     const [top, left] = [row - side / 2, column - side / 2];
     return [Math.max(0, top), Math.min(size, top + side), Math.max(0, left), Math.min(size, left + side)];
 }
@@ -92,40 +98,4 @@ export function softmax(logits) {
     const most = logits.reduce((a, b) => Math.max(a, b)), powers = logits.map(logit => Math.exp(logit - most));
     const sum = powers.reduce((a, b) => a + b);
     return powers.map(power => power / sum);
-}
-
-// A map of side×side values, enlarged bilinearly: where(pixel) says at which place of the map a pixel lies.
-export function enlarge(map, side, size, where) {
-    const places = Array.from({length: size}, (_, pixel) => {
-        const place = Math.min(side - 1, Math.max(0, where(pixel))), low = Math.min(side - 2, Math.floor(place));
-        return [low, place - low];
-    });
-    const out = new Float32Array(size * size);
-    places.forEach(([row, down], y) => places.forEach(([column, over], x) => {
-        const [a, b, c, d] = [0, 1, side, side + 1].map(step => map[row * side + column + step]);
-        out[y * size + x] = (1 - down) * ((1 - over) * a + over * b) + down * ((1 - over) * c + over * d);
-    }));
-    return out;
-}
-
-// Blue for −1, white for 0, red for 1: ColorBrewer's RdBu, as matplotlib has it.
-export const RED_BLUE = [
-    [5, 48, 97], [33, 102, 172], [67, 147, 195], [146, 197, 222], [209, 229, 240], [247, 247, 247],
-    [253, 219, 199], [244, 165, 130], [214, 96, 77], [178, 24, 43], [103, 0, 31],
-];
-
-function colour(value) {
-    const place = 5 * (1 + Math.min(1, Math.max(-1, value))), low = Math.min(9, Math.floor(place));
-    return RED_BLUE[low].map((shade, c) => shade + (place - low) * (RED_BLUE[low + 1][c] - shade));
-}
-
-// A picture in grey, and over it the colours of a map with a value for each pixel, the stronger the larger it is.
-export function overlay(pixels, values, limit, strength = 0.75) {
-    const out = new Uint8ClampedArray(pixels.length).fill(255);
-    values.forEach((value, i) => {
-        const grey = 0.299 * pixels[4 * i] + 0.587 * pixels[4 * i + 1] + 0.114 * pixels[4 * i + 2];
-        const part = strength * Math.min(1, Math.abs(value / limit));
-        colour(value / limit).forEach((shade, c) => { out[4 * i + c] = grey + part * (shade - grey); });
-    });
-    return out;
 }

@@ -1,0 +1,31 @@
+// A face's home in JupyterLab: a kernel answers its questions. widgets/__init__.py puts the pieces and a face before it.
+
+export default {
+    render({model, el}) {
+        const waiting = new Map();
+        const ask = (question, given) => new Promise((resolve, reject) => {
+            const id = Math.random(); // the same panel may be shown twice
+            waiting.set(id, {resolve, reject});
+            model.send({id, question, given});
+        });
+        const message = Object.assign(document.createElement("p"), {role: "alert"});
+        const root = document.createElement("div");
+        root.className = "face";
+        el.append(root, message);
+        const listen = ({id, answer, error}, buffers) => {
+            if (!waiting.has(id)) return;
+            const {resolve, reject} = waiting.get(id);
+            waiting.delete(id);
+            message.textContent = error ?? "";
+            if (error) return reject(new Error(error));
+            for (const [name, {type, buffer}] of Object.entries(answer.arrays)) {
+                const {buffer: bytes, byteOffset, byteLength} = buffers[buffer]; // a view, which need not begin at an array's place
+                answer.values[name] = new globalThis[type](bytes.slice(byteOffset, byteOffset + byteLength));
+            }
+            resolve(answer.values);
+        };
+        model.on("msg:custom", listen);
+        face(root, ask, model.get("about"));
+        return () => model.off("msg:custom", listen);
+    },
+};

@@ -1,0 +1,172 @@
+// The panels' home on the website: a page names panels (data-panel) and this puts their faces there, a chooser of
+// pictures before the first that is about one. worker.js answers their questions.
+
+const FIRST = "eagle";
+
+const files = name => new URL(`files/${name}`, import.meta.url);
+const about = await (await fetch(files("lab.json"))).json();
+const roots = [...document.querySelectorAll("[data-panel]")], renewals = [];
+const panels = roots.map(root => ({...about.networks[about.panels[root.dataset.panel].network], ...about.panels[root.dataset.panel]}));
+
+// What tests and the curious find at the console: whether the page would work without a connection, and how long each
+// question took to answer the last time.
+const lab = window.lab = {title: "", kept: false, milliseconds: {}};
+
+// --- questions to worker.js ---
+
+const worker = new Worker(new URL("worker.js", import.meta.url), {type: "module"});
+const waiting = new Map();
+let questions = 0;
+
+function ask(panel, question, given) {
+    const id = ++questions, began = performance.now();
+    worker.postMessage({id, panel, question, given});
+    const answer = new Promise((resolve, reject) => waiting.set(id, {resolve, reject}));
+    const told = document.getElementById(`${panel}-message`);
+    answer.then(() => {
+        lab.milliseconds[question] = performance.now() - began;
+        if (told) told.textContent = "";
+    }, error => { if (told) told.textContent = `${error.message} Load the page again.`; });
+    return answer;
+}
+
+worker.onmessage = ({data: {id, answer, error, loaded}}) => {
+    if (loaded) return progress(loaded);
+    const {resolve, reject} = waiting.get(id);
+    waiting.delete(id);
+    if (error) reject(new Error(error));
+    else resolve(answer);
+};
+
+// --- networks, which load when a panel is first touched ---
+
+const starts = [];
+let begun = false;
+
+function begin() {
+    if (begun) return;
+    begun = true;
+    worker.postMessage({question: "begin"});
+    for (const {button, bar} of starts) [button.textContent, button.disabled, bar.hidden] = ["Loading …", true, false];
+}
+
+function start(root, needed) {
+    const bytes = needed.reduce((sum, name) => sum + about.bytes[name], 0);
+    const line = document.createElement("p");
+    line.innerHTML = "<button type=button class='md-button md-button--primary'></button> <progress max=1 value=0 hidden></progress>";
+    const [button, bar] = line.children;
+    line.className = "start";
+    button.textContent = `Ask the network (${Math.ceil(bytes / 1e6)} MB)`;
+    bar.setAttribute("aria-label", "Loading the network");
+    button.addEventListener("click", begin);
+    root.before(line);
+    for (const touch of ["pointerdown", "keydown", "change"]) root.addEventListener(touch, begin);
+    starts.push({line, button, bar, needed, bytes});
+}
+
+function progress(loaded) {
+    for (const {line, bar, needed, bytes} of starts) {
+        bar.value = needed.reduce((sum, name) => sum + (loaded[name] ?? 0), 0) / bytes;
+        if (bar.value === 1) line.hidden = true;
+    }
+    if (starts.every(({line}) => line.hidden)) keep();
+}
+
+// For a visit without a connection: what was loaded is kept.
+let keeping = false;
+
+async function keep() {
+    if (keeping || !navigator.serviceWorker) return; // not everywhere may a page do this
+    keeping = true;
+    await navigator.serviceWorker.register(new URL("../offline.js", import.meta.url));
+    const needed = ["lab.json", "ort.wasm.bundle.min.mjs", ...panels.flatMap(panel => panel.files ?? [])].map(files);
+    const own = about.modules.map(name => new URL(name, import.meta.url));
+    const seen = performance.getEntriesByType("resource").map(entry => entry.name);
+    const all = [location.href.split("#")[0], ...own.map(String), ...needed.map(String), ...seen];
+    await (await caches.open("lab")).addAll([...new Set(all.filter(url => url.startsWith(location.origin)))]);
+    lab.kept = true;
+}
+
+// --- the picture ---
+
+const CHOOSER = `
+<p>Choose a photograph, open a file of your own, drop one here, or paste one. It stays on your machine; the networks see
+its middle square.</p>
+<fieldset class="photos"><legend>Photographs</legend></fieldset>
+<p><label class="md-button file">Open a picture<input type="file" accept="image/*"></label></p>
+<p class="told"></p><p class="message" role="status"></p>`;
+
+const chooser = document.createElement("div");
+let pictures = 0; // how many were opened: an earlier one is no longer wanted
+
+async function open(file, title, more = "") {
+    const number = ++pictures, message = chooser.querySelector(".message");
+    try {
+        const {width, height} = await ask("", "open", {file, named: title});
+        if (number !== pictures) return;
+        lab.title = title;
+        message.textContent = "";
+        chooser.querySelector(".told").textContent = `${title}, ${width} × ${height} pixels. ${more}`;
+        renewals.forEach(renew => renew());
+    } catch (error) {
+        if (number === pictures) message.textContent = `${title} is no picture that this browser can read.`;
+    }
+}
+
+async function photograph({name, title, label, credit}) {
+    const answer = await fetch(files(`photos/${name}.jpg`));
+    await open(await answer.blob(), title, `ImageNet’s label: ${label}. Credit: ${credit}.`);
+}
+
+function own(file) {
+    if (!file) return;
+    chooser.querySelectorAll("[name=photo]").forEach(input => { input.checked = false; });
+    begin();
+    open(file, file.name || "Your picture");
+}
+
+function choose(before) {
+    chooser.className = "chooser";
+    chooser.innerHTML = CHOOSER;
+    before.before(chooser);
+    for (const photo of about.photos) {
+        const choice = document.createElement("label");
+        choice.innerHTML = "<input type=radio name=photo><img width=72 height=72 loading=lazy>";
+        const [input, image] = choice.children;
+        Object.assign(image, {src: files(`photos/${photo.name}_small.jpg`), alt: photo.title, title: photo.title});
+        Object.assign(input, {value: photo.name, checked: photo.name === FIRST});
+        input.addEventListener("change", () => { begin(); photograph(photo); });
+        chooser.querySelector(".photos").append(choice);
+    }
+    chooser.querySelector("[type=file]").addEventListener("change", event => own(event.target.files[0]));
+    document.addEventListener("paste", event => own(event.clipboardData.files[0]));
+    document.addEventListener("dragover", event => event.preventDefault());
+    document.addEventListener("drop", event => {
+        event.preventDefault();
+        own(event.dataTransfer.files[0]);
+    });
+    return photograph(about.photos.find(photo => photo.name === FIRST));
+}
+
+// --- all together ---
+
+// A panel begins when it comes near the window: a page is there at once, whatever its panels need.
+const near = root => new Promise(resolve => {
+    const observer = new IntersectionObserver(entries => {
+        if (entries.some(entry => entry.isIntersecting)) resolve(observer.disconnect());
+    }, {rootMargin: "500px"});
+    observer.observe(root);
+});
+
+const first = panels.findIndex(panel => panel.of_picture);
+const chosen = first >= 0 && near(roots[first]).then(() => choose(roots[first]));
+roots.forEach(async (root, i) => {
+    const name = root.dataset.panel, message = document.createElement("p");
+    Object.assign(message, {id: `${name}-message`, role: "alert"});
+    root.after(message);
+    if (panels[i].network) start(root, panels[i].files);
+    const [{face}] = await Promise.all([import(`./faces/${name}.js`), panels[i].of_picture && chosen, near(root)]);
+    const renew = face(root, (question, given) => ask(name, question, given), panels[i]);
+    if (panels[i].of_picture) renewals.push(renew);
+});
+for (const needs of document.querySelectorAll(".needs")) needs.hidden = true;

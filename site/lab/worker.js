@@ -1,0 +1,28 @@
+// The networks at work, beside the page (a Web Worker), so that the page never waits for them. Panel X's questions are
+// answered by answers/X.js: what is under "look" at once, what is under "ask" once the reader has let its network load.
+// Answers come in the order of the questions.
+
+import {begin, load} from "./network.js";
+import {open} from "./picture.js";
+
+let before = Promise.resolve();
+
+onmessage = async ({data: {id, panel, question, given}}) => {
+    if (question === "begin") return begin();
+    const reply = async work => {
+        try {
+            postMessage({id, answer: await work()});
+        } catch (error) {
+            postMessage({id, error: error.message || String(error)});
+        }
+    };
+    if (question === "open") return before = before.then(() => reply(() => open(given)));
+    const answers = await import(`./answers/${panel}.js`);
+    if (answers.ask?.[question])
+        try {
+            await load(answers.network);
+        } catch (error) {
+            return reply(() => { throw error; });
+        }
+    before = before.then(() => reply(() => (answers.ask?.[question] ?? answers.look[question])(given)));
+};
