@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import cast
 
 import onnxruntime
 import torch
 from torch import Tensor, nn
 
-from lessons_lib.networks import evaluating, logits_of, network_input, uncompiled
+from lessons_lib.methods import cam
+from lessons_lib.networks import evaluating, get_layer, logits_of, network_input, recording, uncompiled
 
-INPUT, OUTPUT = "pictures", "logits"
+INPUT, LOGITS, EVIDENCE = "pictures", "logits", "evidence"
 _AGREES = (
-    1e-3  # of the largest logit; rounding in another order costs a hundredth of that, a wrong layer far more
+    1e-3  # of the largest number; rounding in another order costs a hundredth of that, a wrong layer far more
 )
 
 
@@ -27,10 +30,12 @@ def to_onnx(
     mean: Sequence[float] = (0.5, 0.5, 0.5),
     std: Sequence[float] = (0.5, 0.5, 0.5),
 ) -> float:
-    """Write a classifier as an ONNX file once ONNX Runtime has given the same logits for 1, 2 and 3 pictures.
+    """Write a classifier as an ONNX file once ONNX Runtime has given the same numbers for 1, 2 and 3 pictures.
 
-    Its input is called ``pictures``, its output ``logits``, and it takes any number of pictures at a time. The file
-    says how to use it: ``classes``, ``mean`` and ``std`` are among its metadata, as JSON.
+    Its input is called ``pictures``, its output ``logits``, and it takes any number of pictures at a time. A network
+    that ends in average pooling and one linear layer has a second output, ``evidence``: its class activation maps.
+    The file says how to use it: ``classes``, ``mean`` and ``std`` are among its metadata, as JSON. The website's lab
+    opens it.
 
     Args:
         model: gives logits; float32. It is left as it was.
@@ -41,7 +46,7 @@ def to_onnx(
         std: what each channel is divided by after that.
 
     Returns:
-        The largest difference between a logit of ONNX Runtime and PyTorch's.
+        The largest difference between a number of ONNX Runtime and PyTorch's.
 
     Raises:
         TypeError: for inputs of another type than the network's, or an output that is not a tensor.
@@ -55,16 +60,19 @@ def to_onnx(
     with evaluating(model), torch.no_grad():
         # from a single picture PyTorch would not learn that their number may vary
         three = torch.cat([inputs, inputs.flip(-1), inputs.flip(-2)])[:3]
-        expected = logits_of(model(three)).cpu()
-        if classes and len(classes) != expected.shape[1]:
-            raise ValueError(f"{len(classes)} names of classes for {expected.shape[1]} logits")
+        logits = logits_of(model(three))
+        if classes and len(classes) != logits.shape[1]:
+            raise ValueError(f"{len(classes)} names of classes for {logits.shape[1]} logits")
+        explained = _Explained(model, three).eval()
+        expected = [output.cpu() for output in explained(three)]
+        names = [LOGITS, EVIDENCE][: len(expected)]
         try:
             program = torch.onnx.export(
-                model,
+                explained,
                 (three,),
                 dynamo=True,
                 input_names=[INPUT],
-                output_names=[OUTPUT],
+                output_names=names,
                 dynamic_shapes=({0: "batch"},),
                 verbose=False,
             )
@@ -75,13 +83,36 @@ def to_onnx(
     for key, value in {"classes": classes, "mean": mean, "std": std}.items():
         proto.metadata_props.add(key=key, value=json.dumps(list(value), ensure_ascii=False))
     content = proto.SerializeToString()
+    apart = 0.0
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    given = [session.run(None, {INPUT: three[:n].cpu().numpy()})[0] for n in (1, 2, 3)]
-    apart = max((torch.from_numpy(y) - expected[: len(y)]).abs().max().item() for y in given)
-    if not apart <= _AGREES * expected.abs().max().item():
-        raise ValueError(
-            f"as ONNX this network gives other logits, by up to {apart:.2g}: nothing was written. Does it compute "
-            "in NumPy or at random?"
-        )
+    for count in (1, 2, 3):
+        given = session.run(names, {INPUT: three[:count].cpu().numpy()})
+        for name, ours, theirs in zip(names, given, expected, strict=True):
+            off = (torch.from_numpy(ours) - theirs[:count]).abs().max().item()
+            if not off <= _AGREES * theirs.abs().max().item():
+                raise ValueError(
+                    f"as ONNX this network gives other {name}, by up to {off:.2g}: nothing was written. Does it "
+                    "compute in NumPy or at random?"
+                )
+            apart = max(apart, off)
     Path(file).write_bytes(content)
     return apart
+
+
+class _Explained(nn.Module):
+    """A classifier that gives its class activation maps beside its logits, where it has any."""
+
+    def __init__(self, model: nn.Module, inputs: Tensor) -> None:
+        super().__init__()
+        self.model = model
+        self.head: cam.Head | None = None
+        with suppress(ValueError, RuntimeError):  # it ends in another way, or takes no single picture
+            self.head = cam.find_head(model, inputs)
+
+    def forward(self, inputs: Tensor) -> tuple[Tensor, ...]:
+        if self.head is None:
+            return (logits_of(self.model(inputs)),)
+        with recording(self.model, [self.head.features], graph=True) as outputs:
+            logits = logits_of(self.model(inputs))
+        linear = cast(nn.Linear, get_layer(self.model, self.head.linear))
+        return logits, cam.evidence(outputs[self.head.features], linear.weight, linear.bias)

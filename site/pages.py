@@ -24,8 +24,6 @@ from lab import make
 # not from lessons_lib, which takes seconds to import torch
 REPOSITORY = Path(__file__).resolve().parents[1]
 LESSONS = sorted((REPOSITORY / "notebooks").glob("[0-9][0-9]_*.ipynb"))
-LAB = REPOSITORY / "build" / "lab"  # what lab/make.py wrote
-LIVE = (LAB / make.ABOUT).exists()  # whether panels work here
 MODEL_CARDS = sorted((REPOSITORY / "data" / "checkpoints").glob("*/README.md"))
 GUIDES = (
     "CONTRIBUTING.md",
@@ -117,8 +115,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         files.append(File.generated(config, _address(path), abs_src_path=str(path)))
     text = (REPOSITORY / "site" / "lab" / "index.md").read_text(encoding="utf-8")
     files.append(File.generated(config, "lab/index.md", content=lab_page(text)))
-    if LIVE:
-        written = [(f"files/{path.relative_to(LAB).as_posix()}", path) for path in sorted(LAB.rglob("*.*"))]
+    if works():
+        written = [
+            (f"files/{path.relative_to(make.OUT).as_posix()}", path) for path in sorted(make.OUT.rglob("*.*"))
+        ]
         for address, path in [*make.sources(), *written]:
             place = address if address == make.WORKS_OFFLINE else f"lab/{address}"
             files.append(File.generated(config, place, abs_src_path=str(path)))
@@ -168,7 +168,7 @@ def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -
 
 def lab_page(markdown: str) -> str:
     """The page "The lab", or its title and why there is no more, where what it needs was not made."""
-    if LIVE:
+    if works():
         return markdown
     reason = (
         make.WHY_NOT.read_text(encoding="utf-8") if make.WHY_NOT.exists() else "What they need was not made."
@@ -204,16 +204,24 @@ def to_markdown(notebook: NotebookNode, name: str) -> tuple[str, dict[str, bytes
             output.metadata["figure"] = figure(
                 escape(told.get("alt", "")), "png", data["image/png"], told.get("width")
             )
-    exporter = MarkdownExporter(raw_template=PAGE, filters={"panel": live})
+    exporter = MarkdownExporter(raw_template=PAGE, filters={"panel": panel})
     text, _ = exporter.from_notebook_node(notebook, {"unique_key": name})
     return text, pictures
 
 
-def live(source: str) -> str:
+def panel(source: str) -> str:
     """What stands under a cell that makes a panel: the panel, if it works on the website, or where it does."""
-    known = {f"widgets.{path.stem}.": path.stem for path in make.LAB.glob("answers/*.js")} if LIVE else {}
-    name = next((name for call, name in known.items() if call in source), None)
-    return PANEL.format(name) if name else "\n*Run this cell in JupyterLab to get the panel.*"
+    made = re.findall(r"\b\w+_panel(?=\()", source)
+    for path in sorted(make.LAB.glob("answers/*.js")) if works() else ():
+        widgets = (REPOSITORY / "lessons_lib" / "widgets" / f"{path.stem}.py").read_text(encoding="utf-8")
+        if any(f"def {name}(" in widgets for name in made):
+            return PANEL.format(path.stem)
+    return "\n*Run this cell in JupyterLab to get the panel.*"
+
+
+def works() -> bool:
+    """Whether panels work on this website."""
+    return (make.OUT / make.ABOUT).exists()
 
 
 def _address(path: Path) -> str:

@@ -10,6 +10,7 @@ from torch import nn
 
 from lessons_lib import export, models
 from lessons_lib.data.pictures import to_input
+from lessons_lib.methods import cam
 from lessons_lib.models import checkpoints
 
 CLASSES = tuple("abcdefghij")
@@ -42,6 +43,19 @@ def test_a_shipped_network_answers_any_number_of_pictures_as_before(tmp_path):
         (grey - torch.tensor(told["mean"])) / torch.tensor(told["std"]),
         to_input(torch.full((3,), 128, dtype=torch.uint8)),
     )
+
+
+def test_a_network_that_pools_before_one_linear_layer_gives_its_maps(tmp_path):
+    torch.manual_seed(0)
+    body = nn.Sequential(nn.Conv2d(3, 6, 3, stride=2), nn.ReLU())
+    model = nn.Sequential(body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 10))
+    pictures = torch.randn(5, 3, 32, 32)
+    export.to_onnx(model, pictures[:1], tmp_path / "net.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "net.onnx", providers=["CPUExecutionProvider"])
+    logits, maps = session.run(["logits", "evidence"], {"pictures": pictures.numpy()})
+    expected = cam.class_activation_maps(model, pictures)
+    torch.testing.assert_close(torch.from_numpy(logits), expected.logits, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(torch.from_numpy(maps), expected.maps, rtol=1e-4, atol=1e-5)
 
 
 class Branches(nn.Module):

@@ -145,7 +145,8 @@ def test_a_lesson_shows_all_that_is_stored_in_it(lesson: Path, site: Path, pages
     assert html.count('<details class="solution">') == sum("solution" in tags(cell) for cell in cells)
     printed = [output for cell in cells for output in cell.outputs if output.output_type == "stream"]
     assert html.count('class="output highlight"') >= len(printed)
-    assert html.count("Run this cell in JupyterLab") == sum("_panel(" in cell.source for cell in cells)
+    panels = html.count("Run this cell in JupyterLab") + html.count('<div class="face" data-panel=')
+    assert panels == sum("_panel(" in cell.source for cell in cells)
 
 
 def module(name: str) -> Any:
@@ -314,11 +315,10 @@ def test_without_npm_the_lab_says_why_it_is_empty(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ):
-    lab, pages = module("lab"), module("pages")
-    folder = tmp_path / "lab"
+    pages = module("pages")
+    lab, folder = pages.make, tmp_path / "lab"
     for place, path in {"OUT": folder, "WHY_NOT": folder / "missing.txt", "NPM": tmp_path / "npm"}.items():
         monkeypatch.setattr(lab, place, path)
-    monkeypatch.setattr(pages, "LAB", folder)
     monkeypatch.setenv("PATH", str(tmp_path))
     if npm and os.name == "nt":
         pytest.skip("stands in for npm with a shell script")
@@ -333,6 +333,26 @@ def test_without_npm_the_lab_says_why_it_is_empty(
     assert reason in page
     assert "# The lab" in page
     assert "<script" not in page
+    assert "Run this cell in JupyterLab" in pages.panel("widgets.cam.cam_panel(images)")
+
+
+def test_a_panel_works_where_the_site_has_what_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    pages = module("pages")
+    monkeypatch.setattr(pages.make, "OUT", tmp_path)
+    (tmp_path / pages.make.ABOUT).write_text("{}")
+    assert 'data-panel="cam"' in pages.panel("widgets.cam.cam_panel(images)")
+    assert "Run this cell in JupyterLab" in pages.panel("drawing_panel()")
+
+
+def test_every_panel_of_the_website_has_a_face_a_home_and_a_place_in_the_lab():
+    make = module("pages").make
+    names = {path.stem for path in make.LAB.glob("answers/*.js")}
+    assert names == {path.stem for path in make.LAB.glob("answers/*.py")}
+    text = (make.LAB / "index.md").read_text(encoding="utf-8")
+    assert set(re.findall(r'data-panel="(\w+)"', text)) == names
+    for name in names:
+        assert (make.FACES / f"{name}.js").exists()
+        assert f'Face("{name}"' in (make.FACES.parent / f"{name}.py").read_text(encoding="utf-8")
 
 
 def test_what_npm_fetches_is_locked_and_names_no_server():

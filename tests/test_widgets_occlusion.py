@@ -1,5 +1,6 @@
-"""The occlusion panel shows the picture with the patch its controls describe, and the network's answer to it."""
+"""The occlusion panel answers with what the network says of the picture with a patch on it."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -8,7 +9,7 @@ from lessons_lib.methods.occlusion import Occluder, baseline_picture
 from lessons_lib.models.small_cnn import SmallCNN
 from lessons_lib.plots.occlusion import patched
 from lessons_lib.widgets.occlusion import occlusion_panel, patched_view
-from tests.figures import file_of
+from tests.test_widgets_face import asked
 
 pytestmark = pytest.mark.usefixtures("no_open_figures")
 
@@ -29,32 +30,60 @@ def images():
     return dict(zip(("cat", "dog"), to_input(pictures), strict=True))
 
 
-def expected(model, image, row, column, size, fill):
-    covered = image.clone()
+def covered(image, row, column, size, fill):
+    shown = image.clone()
     top, left = row - size // 2, column - size // 2
     window = (slice(None), slice(max(0, top), max(0, top + size)), slice(max(0, left), max(0, left + size)))
-    covered[window] = baseline_picture(image, fill, max(size, 1))[window]
-    with torch.no_grad():
-        probabilities, clean = model(torch.stack([covered, image])).softmax(1)
-    return patched(to_picture(covered), probabilities, clean, CLASSES).data.encode()
+    shown[window] = baseline_picture(image, fill, max(size, 1))[window]
+    return shown
 
 
-def test_panel_draws_what_its_controls_say(model, images):
-    box = occlusion_panel(model, images, CLASSES)
-    picture, row, column, size, fill = box.children[0].children
-    assert (row.value, column.value) == (16, 16)
-    assert file_of(box) == expected(model, images["cat"], 16, 16, size.value, "zero")
-    picture.value, row.value, column.value, size.value, fill.value = "dog", 0, 31, 9, "blur"
-    assert box.children[1].value == ""
-    assert file_of(box) == expected(model, images["dog"], 0, 31, 9, "blur")
-    assert "dog with a patch of 9 by 9 pixels" in box.children[-1].value
-    size.value = 0
-    assert file_of(box) == expected(model, images["dog"], 0, 31, 0, "blur")
+@torch.no_grad()
+def probabilities(model, *inputs):
+    return model(torch.stack(inputs)).softmax(1)
+
+
+def rgb(answer):
+    return torch.tensor(answer["pixels"].reshape(32, 32, 4)[..., :3]).permute(2, 0, 1)
+
+
+def test_panel_answers_for_every_patch(model, images):
+    panel = occlusion_panel(model, images, CLASSES)
+    places = [(16, 16), (0, 31), (31, 7)]
+    for name, side, kind in (("cat", 6, "zero"), ("dog", 9, "blur")):
+        told = [{"row": row, "column": column} for row, column in places]
+        found = asked(panel, "patches", name=name, places=told, side=side, kind=kind)["probabilities"]
+        expected = probabilities(model, *(covered(images[name], *place, side, kind) for place in places))
+        assert np.allclose(found.reshape(3, 10), expected, atol=1e-5)
+    found = asked(panel, "clean", name="dog")["probabilities"]
+    assert np.allclose(found, probabilities(model, images["dog"])[0], atol=1e-5)
+
+
+def test_panel_shows_the_picture_and_what_lies_under_a_patch(model, images):
+    panel = occlusion_panel(model, images, CLASSES)
+    seen = asked(panel, "picture", name="dog")
+    assert seen["title"] == "dog"
+    assert torch.equal(rgb(seen), to_picture(images["dog"]))
+    filled = rgb(asked(panel, "fill", name="dog", side=5, kind="mean"))
+    expected = to_picture(baseline_picture(images["dog"], "mean", 5))
+    assert (filled.int() - expected.int()).abs().max() <= 1
 
 
 def test_panel_begins_with_the_patch_it_is_given(model, images):
-    box = occlusion_panel(model, images, CLASSES, size=9, baseline="blur")
-    assert file_of(box) == expected(model, images["cat"], 16, 16, 9, "blur")
+    about = occlusion_panel(model, images, CLASSES, size=9, baseline="blur").about
+    assert (about["side"], about["kind"]) == (9, "blur")
+    assert 9 in about["sides"]
+    assert about["sides"] == sorted(set(about["sides"]))
+    assert about["pictures"] == ["cat", "dog"]
+
+
+def test_view_is_the_picture_with_the_patch_beside_its_bars(model, images):
+    occluder = Occluder(model, images["cat"])
+    for place, size, fill in (((16, 16), 6, "zero"), ((0, 31), 9, "blur"), ((0, 31), 0, "blur")):
+        shown = covered(images["cat"], *place, size, fill)
+        found, clean = probabilities(model, shown, images["cat"])
+        expected = patched(to_picture(shown), found, clean, CLASSES).data
+        assert patched_view(occluder, CLASSES, *place, size, fill).data == expected
 
 
 def test_view_refuses_a_centre_outside(model, images):

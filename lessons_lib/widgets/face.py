@@ -31,10 +31,9 @@ class Face(anywidget.AnyWidget):
         answers: by question a function of what is given with it. It returns what JSON can say by name; tensors and
             arrays among it arrive as flat typed arrays. What it raises is shown under the panel.
 
-    Example:
-        >>> seen = {"pixels": np.zeros((8, 8, 4), np.uint8), "title": "night", "width": 8, "height": 8}
-        >>> Face("cam", {"classes": ["day", "night"]}, {"picture": lambda name: seen}).about
-        {'classes': ['day', 'night']}
+    >>> answers = {"clean": lambda name: {"probabilities": np.array([0.9, 0.1], np.float32)}}
+    >>> Face("cam", {"classes": ["day", "night"]}, answers).about
+    {'classes': ['day', 'night']}
     """
 
     _css = FACES / "faces.css"

@@ -61,8 +61,7 @@ def panels() -> dict[str, Any]:
         told[path.stem] = importlib.import_module(f"answers.{path.stem}").write(OUT, networks)
         network = networks.get(told[path.stem].get("network"))
         if network:
-            needed = [RUNTIME[1], network["file"], *network.get("beside", {}).values()]
-            told[path.stem].setdefault("files", []).extend(needed)
+            told[path.stem].setdefault("files", []).extend([RUNTIME[1], network["file"]])
     return {"networks": networks, "panels": told}
 
 

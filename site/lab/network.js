@@ -28,16 +28,14 @@ async function start() {
     ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(4, navigator.hardwareConcurrency) : 1;
 }
 
-// The network of this name, once the reader has begun; the files beside it as bytes, by name.
+// The network of this name, once the reader has begun.
 export async function load(name) {
     await begun;
     if (!sessions.has(name)) {
         const loading = (async () => {
-            const {file, beside = {}} = (await about).networks[name];
+            const {file} = (await about).networks[name];
             await (runtime ??= start());
-            const session = await ort.InferenceSession.create(await read(file)), files = {};
-            for (const [key, other] of Object.entries(beside)) files[key] = (await read(other)).buffer;
-            return {session, files};
+            return ort.InferenceSession.create(await read(file));
         })();
         sessions.set(name, loading);
         loading.catch(() => { sessions.delete(name); runtime = undefined; }); // the next question tries again
@@ -47,6 +45,6 @@ export async function load(name) {
 
 // A network's outputs by name for a batch of pictures, one picture's planes after the other's.
 export async function run(name, planes, count) {
-    const {session} = await load(name), {size} = (await about).networks[name];
+    const session = await load(name), {size} = (await about).networks[name];
     return session.run({pictures: new ort.Tensor("float32", planes, [count, 3, size, size])});
 }

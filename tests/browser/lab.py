@@ -317,8 +317,13 @@ def node(page: Page, index: int) -> Locator:
 
 def work_panel(page: Page, index: int, shot: Path) -> None:
     """Work every control of a panel and see its picture change; keep screenshots, the phone's too."""
-    panel = node(page, index).locator(".widget-vbox").first
+    panel = node(page, index).locator(":is(.widget-vbox, .face)").first
     panel.wait_for(timeout=1000 * ANSWER_SECONDS)
+    if panel.evaluate("e => e.classList.contains('face')"):
+        work_face(page, panel)
+        panel.scroll_into_view_if_needed()
+        page.screenshot(path=shot.with_suffix(".png"))
+        return on_a_phone(page, index, shot)
     controls = panel.locator(
         ".widget-inline-hbox:not(.widget-html), .widget-play, :is(.widget-hbox, .widget-vbox) > button"
     )
@@ -329,7 +334,49 @@ def work_panel(page: Page, index: int, shot: Path) -> None:
         work(page, panel, control)
     panel.scroll_into_view_if_needed()
     page.screenshot(path=shot.with_suffix(".png"))
-    on_a_phone(page, index, shot)
+    return on_a_phone(page, index, shot)
+
+
+def work_face(page: Page, face: Locator) -> None:
+    """Work each control of a face by keys, as those without a mouse do, and see what it shows change."""
+    until(lambda: "" not in seen(face), ANSWER_SECONDS)
+    for control in face.locator("select, input, button, [tabindex='0']").all():
+        if not control.is_visible():
+            continue
+        control.scroll_into_view_if_needed()
+        before, began, what = seen(face), time.monotonic(), control.get_attribute("data-part")
+        control.focus()
+        kind = control.evaluate("e => e.type ?? e.getAttribute('role')")
+        if kind == "search":
+            continue  # it changes a menu's choice, and no picture
+        if kind in {"submit", "button"}:
+            page.keyboard.press("Enter")
+        elif kind.startswith("select"):
+            now, options = control.evaluate("e => [e.selectedIndex, e.options.length]")
+            if options < 2:
+                continue
+            page.keyboard.press("ArrowDown" if now + 1 < options else "ArrowUp")
+        else:
+            low, high = (float(control.get_attribute(end) or at) for end, at in (("min", 0), ("max", 0)))
+            full = kind in {"range", "number"} and float(control.input_value()) > (low + high) / 2
+            page.keyboard.press(
+                "ArrowDown" if kind == "application" else "ArrowLeft" if full else "ArrowRight"
+            )
+        try:
+            until(lambda before=before: seen(face) != before, ANSWER_SECONDS)
+        except TimeoutError:
+            raise AssertionError(f"{what} was worked, and the panel shows what it showed") from None
+        print(f"{what}: {time.monotonic() - began:.1f} s")
+        until(lambda: page.evaluate(f"() => {IDLE}"), 3 * ANSWER_SECONDS)
+        wrong = face.locator("xpath=following-sibling::*[@role='alert']").all_inner_texts()
+        assert "".join(wrong) == "", f"{what} was worked, and the panel says {wrong}"
+
+
+def seen(face: Locator) -> list[str]:
+    """What the pictures of a face show, in the words for those who cannot see them, and as numbers."""
+    return face.locator("canvas:visible").evaluate_all(
+        """all => all.map(one => one.ariaLabel ? one.ariaLabel + one.toDataURL() : '')"""
+    )
 
 
 def work(page: Page, panel: Locator, control: Locator) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Locator, Page
 from torch import Tensor
 
 from lessons_lib.course import REPOSITORY
@@ -78,39 +78,55 @@ def page(browser: Browser, address: str) -> Iterator[Page]:
 
 def visit(page: Page, address: str) -> None:
     page.goto(address)
-    until(page, "window.lab?.fill")
+    page.locator("[data-panel=occlusion]").scroll_into_view_if_needed()
+    until(page, "OCCLUSION?.fill")
+    page.locator("[data-panel=cam]").scroll_into_view_if_needed()
+    until(page, "CAM?.pixels")
+
+
+def spelled(words: str) -> str:
+    """JavaScript in which OCCLUSION and CAM stand for what these panels know."""
+    known = 'document.querySelector("[data-panel={}]").state'
+    return words.replace("OCCLUSION", known.format("occlusion")).replace("CAM", known.format("cam"))
 
 
 def until(page: Page, condition: str) -> None:
-    page.wait_for_function(condition, timeout=1000 * SECONDS)
+    page.wait_for_function(spelled(condition), timeout=1000 * SECONDS)
+
+
+def state(page: Page, what: str) -> Any:
+    return page.evaluate(
+        spelled(f"(() => {{ const x = {what}; return ArrayBuffer.isView(x) ? [...x] : x; }})()")
+    )
+
+
+def part(page: Page, panel: str, name: str) -> Locator:
+    return page.locator(f"[data-panel={panel}] [data-part={name}]")
 
 
 def ask(page: Page) -> None:
     """Load the network and wait for the answers to the picture."""
-    page.click("#start button")
-    until(page, "lab.evidence && lab.covered !== lab.clean")
+    page.locator(".start button").first.click()
+    until(page, "CAM.evidence && OCCLUSION.covered !== OCCLUSION.clean")
 
 
 def choose(page: Page, name: str) -> None:
     title = photos.photo(name).title
     page.get_by_role("radio", name=title, exact=True).check(force=True)
-    until(page, f"lab.title === '{title}' && lab.evidence && lab.covered !== lab.clean")
+    until(page, f"OCCLUSION.title === '{title}' && CAM.title === '{title}'")
+    until(page, "CAM.evidence && OCCLUSION.covered !== OCCLUSION.clean")
 
 
 def sweep(page: Page) -> list[list[float]]:
     """The whole map: the probabilities of all classes for each place."""
-    page.click("#sweep")
-    until(page, "lab.swept")
-    return page.evaluate("lab.swept.probabilities.map(some => [...some])")
-
-
-def state(page: Page, what: str) -> Any:
-    return page.evaluate(f"(() => {{ const x = lab.{what}; return ArrayBuffer.isView(x) ? [...x] : x; }})()")
+    part(page, "occlusion", "sweep").click()
+    until(page, "OCCLUSION.swept")
+    return state(page, "OCCLUSION.swept.probabilities.map(some => [...some])")
 
 
 def seen(page: Page) -> Tensor:
     """What the page shows its network, uint8 (3, 224, 224)."""
-    pixels = torch.tensor(state(page, "pixels"), dtype=torch.uint8)
+    pixels = torch.tensor(state(page, "OCCLUSION.pixels"), dtype=torch.uint8)
     return pixels.view(224, 224, 4)[..., :3].permute(2, 0, 1).contiguous()
 
 
@@ -126,7 +142,7 @@ def correlation(a: Any, b: Any) -> float:
 
 @pytest.mark.parametrize("name", PHOTOGRAPHS)
 def test_answers_and_maps_are_those_of_pytorch(name: str, page: Page, network: imagenet.ImageNetClassifier):
-    page.click("#start button")
+    page.locator(".start button").first.click()
     choose(page, name)
     given, course = seen(page), photos.resized(photos.photo(name), network.size)
     off = (given.int() - course.int()).abs()
@@ -134,7 +150,7 @@ def test_answers_and_maps_are_those_of_pytorch(name: str, page: Page, network: i
     assert off.max() <= ROUNDING
 
     image = network.normalise(given)
-    ours = torch.tensor(state(page, "clean"))
+    ours = torch.tensor(state(page, "OCCLUSION.clean"))
     theirs, of_course = answers(network, network.normalise(torch.stack([given, course])))
     print(
         f"probabilities: {(ours - theirs).abs().max():.1e}, {(ours - of_course).abs().max():.1e} from the course's"
@@ -142,12 +158,12 @@ def test_answers_and_maps_are_those_of_pytorch(name: str, page: Page, network: i
     assert (ours - theirs).abs().max() < NEAR
     assert (ours - of_course).abs().max() < NEAR
     best = theirs.topk(5).indices.tolist()
-    assert page.locator("#answers .name").all_inner_texts() == [network.categories[k] for k in best]
+    assert page.locator(".answers .name").all_inner_texts() == [network.categories[k] for k in best]
     assert of_course.topk(5).indices.tolist() == best
 
     k = best[0]
     found = cam.class_activation_maps(network.model, image[None]).of(k)[0]
-    alike = correlation(page.evaluate("[...lab.evidence.evidence]"), found)
+    alike = correlation(state(page, "CAM.evidence"), found)
     swept = torch.tensor(sweep(page))[:, k].view(14, 14)
     slow = occlusion.occlude(network.model, image, k, patch=32, stride=16, baseline="black", progress=False)
     off = (swept - slow.probabilities[0]).abs().max()
@@ -164,34 +180,39 @@ def test_a_patch_shows_what_the_course_has_there(
     kind: occlusion.Baseline, side: int, page: Page, network: imagenet.ImageNetClassifier
 ):
     ask(page)
-    page.evaluate("lab.covered = null")
-    page.select_option("#side", str(side))
-    page.select_option("#kind", kind)
-    page.click("#picture", position={"x": 150, "y": 20})
-    until(page, f"lab.covered && lab.patch.side === {side} && lab.patch.kind === '{kind}'")
+    part(page, "occlusion", "side").select_option(str(side))
+    part(page, "occlusion", "kind").select_option(kind)
+    page.evaluate(spelled("OCCLUSION.covered = null"))
+    part(page, "occlusion", "picture").click(position={"x": 150, "y": 20})
+    until(page, f"OCCLUSION.covered && OCCLUSION.patch.side === {side} && OCCLUSION.patch.kind === '{kind}'")
     page.wait_for_timeout(1000)  # until the last of three questions is answered
     image = network.normalise(seen(page))
     filled = occlusion.baseline_picture(image, kind, side)
-    fill = torch.tensor(state(page, "fill"), dtype=torch.uint8).view(224, 224, 4)[..., :3].permute(2, 0, 1)
+    fill = (
+        torch.tensor(state(page, "OCCLUSION.fill"), dtype=torch.uint8)
+        .view(224, 224, 4)[..., :3]
+        .permute(2, 0, 1)
+    )
     assert (fill - 255 * (filled / 2 + 0.5)).abs().max() <= 1
-    row, column = state(page, "patch.row"), state(page, "patch.column")
+    row, column = state(page, "OCCLUSION.patch.row"), state(page, "OCCLUSION.patch.column")
     assert row < column
     top, left = row - side // 2, column - side // 2
     rows, columns = slice(max(0, top), top + side), slice(max(0, left), left + side)
     image[:, rows, columns] = filled[:, rows, columns]
     expected = answers(network, image[None])[0]
-    assert (torch.tensor(state(page, "covered")) - expected).abs().max() < NEAR
+    assert (torch.tensor(state(page, "OCCLUSION.covered")) - expected).abs().max() < NEAR
 
 
 def test_dragging_and_arrow_keys_move_the_bars(page: Page):
     ask(page)
-    page.locator("#patch").scroll_into_view_if_needed()
+    patch = part(page, "occlusion", "patch")
+    patch.scroll_into_view_if_needed()
 
     def bars() -> list[str]:
-        return page.locator("#answers .bar i").evaluate_all("bars => bars.map(bar => bar.style.width)")
+        return page.locator(".answers .bar i").evaluate_all("bars => bars.map(bar => bar.style.width)")
 
     shown = [bars()]
-    grip = page.locator("#patch").bounding_box()
+    grip = patch.bounding_box()
     assert grip
     page.mouse.move(grip["x"] + 8, grip["y"] + 8)
     page.mouse.down()
@@ -202,18 +223,18 @@ def test_dragging_and_arrow_keys_move_the_bars(page: Page):
     assert len({tuple(some) for some in shown}) > 3, "they answer while the patch is dragged"
     page.mouse.up()
     page.wait_for_timeout(500)
-    before, place = bars(), state(page, "patch")
+    before, place = bars(), state(page, "OCCLUSION.patch")
     page.mouse.move(10, 10)
-    assert state(page, "patch") == place, "let go"
+    assert state(page, "OCCLUSION.patch") == place, "let go"
 
-    page.focus("#patch")
+    patch.focus()
     for key, way in [("ArrowUp", (-8, 0)), ("ArrowLeft", (0, -8)), ("Shift+ArrowDown", (1, 0))]:
         page.keyboard.press(key)
         place = place | {"row": place["row"] + way[0], "column": place["column"] + way[1]}
-        assert state(page, "patch") == place
+        assert state(page, "OCCLUSION.patch") == place
     page.wait_for_timeout(500)
     assert bars() != before
-    said = page.locator("#said").inner_text()
+    said = part(page, "occlusion", "said").inner_text()
     assert f"row {place['row']}, column {place['column']}" in said
 
 
@@ -221,14 +242,14 @@ def test_a_class_is_found_by_its_name_and_a_map_can_be_cancelled(
     page: Page, network: imagenet.ImageNetClassifier
 ):
     ask(page)
-    page.fill("#find", "crane")
-    names = page.locator("#class option").all_inner_texts()
+    part(page, "cam", "find").fill("crane")
+    names = part(page, "cam", "class").locator("option").all_inner_texts()
     assert len(names) == 2, "the bird and the machine"
     k = network.categories.index("crane")
-    page.select_option("#class", str(k))
-    until(page, f"lab.k === {k}")
+    part(page, "cam", "class").select_option(str(k))
+    until(page, f"CAM.k === {k}")
     found = cam.class_activation_maps(network.model, network.normalise(seen(page))[None])
-    values = torch.tensor(page.evaluate("[...lab.evidence.evidence]"))
+    values = torch.tensor(state(page, "CAM.evidence"))
     assert correlation(values, found.of(k)[0]) > ALIKE
     assert values.mean().item() == pytest.approx(found.logits[0, k].item(), abs=1e-3)
     assert (
@@ -236,12 +257,12 @@ def test_a_class_is_found_by_its_name_and_a_map_can_be_cancelled(
         == 1
     )
 
-    page.click("#sweep")
-    until(page, "document.getElementById('swept').value > 0.05")
-    page.click("#sweep")
-    assert page.locator("#swept").is_hidden()
+    part(page, "occlusion", "sweep").click()
+    until(page, "document.querySelector('[data-part=swept]').value > 0.05")
+    part(page, "occlusion", "sweep").click()
+    assert part(page, "occlusion", "swept").is_hidden()
     page.wait_for_timeout(1000)
-    assert state(page, "swept") is None
+    assert state(page, "OCCLUSION.swept") is None
 
 
 def test_a_photograph_taken_sideways_stands_upright(tmp_path: Path, page: Page):
@@ -251,8 +272,8 @@ def test_a_photograph_taken_sideways_stands_upright(tmp_path: Path, page: Page):
     exif[0x0112] = 6  # the camera was turned: show this a quarter to the right
     picture.save(tmp_path / "sideways.jpg", quality=95, exif=exif)
     page.set_input_files(".file input", tmp_path / "sideways.jpg")
-    until(page, "lab.title === 'sideways.jpg' && lab.clean")
-    assert "512 × 400 pixels" in page.locator("#told").inner_text()
+    until(page, "OCCLUSION.title === 'sideways.jpg' && OCCLUSION.clean")
+    assert "512 × 400 pixels" in page.locator(".told").inner_text()
     expected = photos.resized(photos.open_picture(tmp_path / "sideways.jpg"), 224)
     assert (seen(page).int() - expected.int()).abs().max() <= ROUNDING
 
@@ -260,7 +281,7 @@ def test_a_photograph_taken_sideways_stands_upright(tmp_path: Path, page: Page):
 def test_what_is_transparent_lies_on_white_and_a_small_picture_grows(tmp_path: Path, page: Page):
     Image.new("RGBA", (20, 30), (255, 0, 0, 128)).save(tmp_path / "glass.png")
     page.set_input_files(".file input", tmp_path / "glass.png")
-    until(page, "lab.title === 'glass.png'")
+    until(page, "OCCLUSION.title === 'glass.png'")
     expected = photos.resized(photos.open_picture(tmp_path / "glass.png"), 224)
     assert (seen(page).int() - expected.int()).abs().max() <= ROUNDING
 
@@ -277,7 +298,7 @@ def test_a_picture_is_dropped_or_pasted(page: Page):
             }""",
             [event, carrier, list(buffer.getvalue())],
         )
-        until(page, f"lab.title === '{event}.png'")
+        until(page, f"OCCLUSION.title === '{event}.png'")
         assert seen(page).float().mean((1, 2)).tolist() == [10, 200, 30]
 
 
@@ -286,8 +307,8 @@ def test_what_is_no_picture_gets_a_sentence(tmp_path: Path, page: Page):
     page.set_input_files(".file input", tmp_path / "notes.jpg")
     message = page.get_by_text("notes.jpg is no picture that this browser can read.")
     message.wait_for()
-    assert state(page, "title") == "A bald eagle in flight", "the picture before stays"
-    until(page, "lab.clean")
+    assert state(page, "OCCLUSION.title") == "A bald eagle in flight", "the picture before stays"
+    until(page, "OCCLUSION.clean")
     page.set_input_files(".file input", [])
     choose(page, "yurt")
     message.wait_for(state="hidden")
@@ -300,8 +321,10 @@ def test_a_picture_of_50_megapixels_does_not_freeze_the_page(tmp_path: Path, pag
     ask(page)
     page.evaluate(LONGEST_PAUSE)
     page.set_input_files(".file input", tmp_path / "large.jpg")
-    until(page, "lab.title === 'large.jpg' && lab.evidence")
-    print(f"read in {state(page, 'milliseconds.open'):.0f} ms, longest pause {page.evaluate('pause'):.0f} ms")
+    until(page, "CAM.title === 'large.jpg' && CAM.evidence")
+    print(
+        f"read in {state(page, 'lab.milliseconds.open'):.0f} ms, longest pause {page.evaluate('pause'):.0f} ms"
+    )
     assert page.evaluate("pause") < FROZEN_MS
     expected = photos.resized(photos.open_picture(tmp_path / "large.jpg"), 224)
     assert (seen(page).int() - expected.int()).abs().max() <= ROUNDING
@@ -319,7 +342,7 @@ def test_a_second_visit_needs_no_connection(browser: Browser, address: str):
     page.reload()
     until(page, "window.lab?.fill")
     ask(page)
-    assert page.locator("#answers .name").first.inner_text() == "bald eagle"
+    assert page.locator(".answers .name").first.inner_text() == "bald eagle"
     page.close()
 
 
@@ -327,7 +350,7 @@ def test_from_a_folder_it_says_what_it_needs(browser: Browser, address: str):
     page = browser.new_page(viewport=lab.PHONE)
     page.goto((LAB / "index.html").as_uri())
     page.get_by_text("python -m http.server -d build/site").wait_for()
-    assert page.locator("#lab").is_hidden()
+    assert page.locator("canvas").count() == 0
     page.close()
 
 
@@ -361,7 +384,7 @@ def test_a_page_on_the_library_can_be_read_by_everybody(
 def test_axe_would_find_a_fault(browser: Browser, address: str):
     page = browser.new_page(viewport=lab.DESKTOP)
     visit(page, address)
-    page.evaluate("document.querySelector('#told').style.color = '#bbb'")
+    page.evaluate("document.querySelector('.told').style.color = '#bbb'")
     assert [fault["id"] for fault in violations(page)] == ["color-contrast"]
     page.close()
 

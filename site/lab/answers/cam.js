@@ -1,7 +1,6 @@
 // Answers to faces/cam.js.
 
-import {load} from "../network.js";
-import {look as seen, outputs, ask as answers, network} from "./occlusion.js";
+import {ask as answers, look as seen, network, outputs} from "./occlusion.js";
 
 export {network};
 export const look = {picture: seen.picture};
@@ -9,13 +8,12 @@ export const look = {picture: seen.picture};
 export const ask = {
     clean: answers.clean,
 
-    // The evidence for a class: the linear layer before the pooling, at every place of the last maps.
+    // The evidence for a class, at every place of the last maps.
     async evidence({k}) {
-        const {maps, logits} = await outputs(), {files} = await load(network), [, channels, ...shape] = maps.dims;
-        const weights = new Float32Array(files.weights), area = shape[0] * shape[1];
-        const evidence = new Float32Array(area).fill(weights[logits.data.length * channels + k]);
-        for (let c = 0; c < channels; c++)
-            for (let i = 0; i < area; i++) evidence[i] += weights[k * channels + c] * maps.data[c * area + i];
-        return {evidence, shape, logit: logits.data[k]};
+        const {evidence, logits} = await outputs();
+        if (!evidence) throw new Error("A class activation map needs a network that ends in average pooling and one "
+            + "linear layer; this one has none.");
+        const [, , ...shape] = evidence.dims, area = shape[0] * shape[1];
+        return {evidence: evidence.data.slice(k * area, (k + 1) * area), shape, logit: logits.data[k]};
     },
 };
