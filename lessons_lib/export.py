@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from lessons_lib.methods import cam
 from lessons_lib.networks import evaluating, get_layer, logits_of, network_input, recording, uncompiled
 
-INPUT, LOGITS, EVIDENCE = "pictures", "logits", "evidence"
+INPUT, OUTPUTS = "pictures", ("logits", "evidence", "maps")
 _AGREES = (
     1e-3  # of the largest number; rounding in another order costs a hundredth of that, a wrong layer far more
 )
@@ -33,9 +33,9 @@ def to_onnx(
     """Write a classifier as an ONNX file once ONNX Runtime has given the same numbers for 1, 2 and 3 pictures.
 
     Its input is called ``pictures``, its output ``logits``, and it takes any number of pictures at a time. A network
-    that ends in average pooling and one linear layer has a second output, ``evidence``: its class activation maps.
-    The file says how to use it: ``classes``, ``mean`` and ``std`` are among its metadata, as JSON. The website's lab
-    opens it.
+    that ends in average pooling and one linear layer has two more: ``evidence``, its class activation maps, and
+    ``maps``, the feature maps that these are made of. The file says how to use it: ``classes``, ``mean`` and ``std``
+    are among its metadata, as JSON. The lab, a page of the course's website, opens it.
 
     Args:
         model: gives logits; float32. It is left as it was.
@@ -65,14 +65,14 @@ def to_onnx(
             raise ValueError(f"{len(classes)} names of classes for {logits.shape[1]} logits")
         explained = _Explained(model, three).eval()
         expected = [output.cpu() for output in explained(three)]
-        names = [LOGITS, EVIDENCE][: len(expected)]
+        names = OUTPUTS[: len(expected)]
         try:
             program = torch.onnx.export(
                 explained,
                 (three,),
                 dynamo=True,
                 input_names=[INPUT],
-                output_names=names,
+                output_names=[*names],
                 dynamic_shapes=({0: "batch"},),
                 verbose=False,
             )
@@ -100,7 +100,7 @@ def to_onnx(
 
 
 class _Explained(nn.Module):
-    """A classifier that gives its class activation maps beside its logits, where it has any."""
+    """A classifier that gives its class activation maps and last feature maps, too, if it ends in pooling."""
 
     def __init__(self, model: nn.Module, inputs: Tensor) -> None:
         super().__init__()
@@ -115,4 +115,5 @@ class _Explained(nn.Module):
         with recording(self.model, [self.head.features], graph=True) as outputs:
             logits = logits_of(self.model(inputs))
         linear = cast(nn.Linear, get_layer(self.model, self.head.linear))
-        return logits, cam.evidence(outputs[self.head.features], linear.weight, linear.bias)
+        maps = outputs[self.head.features]
+        return logits, cam.evidence(maps, linear.weight, linear.bias), maps

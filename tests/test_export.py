@@ -52,8 +52,9 @@ def test_a_network_that_pools_before_one_linear_layer_gives_its_maps(tmp_path):
     pictures = torch.randn(5, 3, 32, 32)
     export.to_onnx(model, pictures[:1], tmp_path / "net.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "net.onnx", providers=["CPUExecutionProvider"])
-    logits, maps = session.run(["logits", "evidence"], {"pictures": pictures.numpy()})
+    logits, maps, features = session.run(["logits", "evidence", "maps"], {"pictures": pictures.numpy()})
     expected = cam.class_activation_maps(model, pictures)
+    torch.testing.assert_close(torch.from_numpy(features), body(pictures), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(torch.from_numpy(logits), expected.logits, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(torch.from_numpy(maps), expected.maps, rtol=1e-4, atol=1e-5)
 

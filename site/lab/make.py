@@ -48,7 +48,7 @@ def main() -> None:
         return
     for name in RUNTIME:
         shutil.copy(NPM / "node_modules" / "onnxruntime-web" / "dist" / name, OUT)
-    told = {"made": made, "photos": photographs(), "modules": modules()} | panels()
+    told = {"made": made, "pictures": pictures(), "modules": modules()} | panels()
     told["bytes"] = {path.relative_to(OUT).as_posix(): path.stat().st_size for path in OUT.rglob("*.*")}
     about.write_text(json.dumps(told, ensure_ascii=False), encoding="utf-8")
 
@@ -109,26 +109,33 @@ def fetch() -> str:
     return ""
 
 
-def photographs() -> list[dict[str, str]]:
-    """Write the labelled photographs; what is to be known of each."""
+def pictures() -> list[dict[str, str]]:
+    """Write the labelled photographs and a Critter of each species; what is to be known of each."""
     # here, for they take seconds, and most times all is there
     from PIL import Image  # noqa: PLC0415
 
-    from lessons_lib.data import photos  # noqa: PLC0415
+    from lessons_lib.data import critters, photos  # noqa: PLC0415
     from lessons_lib.models import imagenet  # noqa: PLC0415
 
-    (OUT / "photos").mkdir()
+    (OUT / "pictures").mkdir()
     folder = Path(str(distribution("foolbox").locate_file("foolbox/data")))
     classes, told = imagenet.load().categories, []
     for number, name in enumerate(photos.LABELLED):
         photo = photos.photo(name)
         # as it is: what the page and Pillow decode from one file differs less than from a file written anew
-        shutil.copy(folder / f"imagenet_{number:02}_{photo.label}.jpg", OUT / "photos" / f"{name}.jpg")
-        small = photos.resized(photo, SMALL).permute(1, 2, 0).numpy()
-        Image.fromarray(small).save(OUT / "photos" / f"{name}_small.jpg", quality=85)
+        shutil.copy(folder / f"imagenet_{number:02}_{photo.label}.jpg", OUT / "pictures" / f"{name}.jpg")
+        more = f"ImageNet’s label: {classes[photo.label]}. Credit: {photo.credit}."
+        told.append({"name": name, "title": photo.title, "more": more})
+    drawn = critters.generate(len(critters.SPECIES), 224)
+    for image, label in zip(drawn.images, drawn.labels, strict=True):
+        name = f"critter_{drawn.classes[label]}"
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(OUT / "pictures" / f"{name}.jpg", quality=95)
         told.append(
-            {"name": name, "title": photo.title, "label": classes[photo.label], "credit": photo.credit}
+            {"name": name, "title": f"A Critter, {drawn.classes[label]}", "more": "The course draws it."}
         )
+    for picture in told:
+        with Image.open(OUT / "pictures" / f"{picture['name']}.jpg") as whole:
+            whole.resize((SMALL, SMALL)).save(OUT / "pictures" / f"{picture['name']}_small.jpg", quality=85)
     return told
 
 

@@ -5,7 +5,7 @@ const FIRST = "eagle";
 
 const files = name => new URL(`files/${name}`, import.meta.url);
 const about = await (await fetch(files("lab.json"))).json();
-const roots = [...document.querySelectorAll("[data-panel]")], renewals = [];
+const roots = [...document.querySelectorAll("[data-panel]")], renewals = new Map();
 const panels = roots.map(root => ({...about.networks[about.panels[root.dataset.panel].network], ...about.panels[root.dataset.panel]}));
 
 // What tests and the curious find at the console: whether the page would work without a connection, and how long each
@@ -26,15 +26,18 @@ function ask(panel, question, given) {
     answer.then(() => {
         lab.milliseconds[question] = performance.now() - began;
         if (told) told.textContent = "";
-    }, error => { if (told) told.textContent = `${error.message} Load the page again.`; });
+    }, error => { if (told) told.textContent = error.message; });
     return answer;
 }
+
+// a panel's errors stand under it
+addEventListener("unhandledrejection", event => { if (event.reason.answered) event.preventDefault(); });
 
 worker.onmessage = ({data: {id, answer, error, loaded}}) => {
     if (loaded) return progress(loaded);
     const {resolve, reject} = waiting.get(id);
     waiting.delete(id);
-    if (error) reject(new Error(error));
+    if (error) reject(Object.assign(new Error(error), {answered: true}));
     else resolve(answer);
 };
 
@@ -90,10 +93,11 @@ async function keep() {
 // --- the picture ---
 
 const CHOOSER = `
-<p>Choose a photograph, open a file of your own, drop one here, or paste one. It stays on your machine; the networks see
-its middle square.</p>
-<fieldset class="photos"><legend>Photographs</legend></fieldset>
-<p><label class="md-button file">Open a picture<input type="file" accept="image/*"></label></p>
+<p>Choose a picture, open a file of your own, drop one here, or paste one. It stays on your machine; the networks see its
+middle square.</p>
+<fieldset class="photos"><legend>Pictures</legend></fieldset>
+<p><label class="md-button file">Open a picture<input type="file" accept="image/*"></label>
+<label class="md-button file camera">Take one<input type="file" accept="image/*" capture="environment"></label></p>
 <p class="told"></p><p class="message" role="status"></p>`;
 
 const chooser = document.createElement("div");
@@ -113,9 +117,9 @@ async function open(file, title, more = "") {
     }
 }
 
-async function photograph({name, title, label, credit}) {
-    const answer = await fetch(files(`photos/${name}.jpg`));
-    await open(await answer.blob(), title, `ImageNet’s label: ${label}. Credit: ${credit}.`);
+async function photograph({name, title, more}) {
+    const answer = await fetch(files(`pictures/${name}.jpg`));
+    await open(await answer.blob(), title, more);
 }
 
 function own(file) {
@@ -129,23 +133,24 @@ function choose(before) {
     chooser.className = "chooser";
     chooser.innerHTML = CHOOSER;
     before.before(chooser);
-    for (const photo of about.photos) {
+    for (const photo of about.pictures) {
         const choice = document.createElement("label");
         choice.innerHTML = "<input type=radio name=photo><img width=72 height=72 loading=lazy>";
         const [input, image] = choice.children;
-        Object.assign(image, {src: files(`photos/${photo.name}_small.jpg`), alt: photo.title, title: photo.title});
+        Object.assign(image, {src: files(`pictures/${photo.name}_small.jpg`), alt: photo.title, title: photo.title});
         Object.assign(input, {value: photo.name, checked: photo.name === FIRST});
         input.addEventListener("change", () => { begin(); photograph(photo); });
         chooser.querySelector(".photos").append(choice);
     }
-    chooser.querySelector("[type=file]").addEventListener("change", event => own(event.target.files[0]));
+    for (const input of chooser.querySelectorAll("[type=file]"))
+        input.addEventListener("change", event => own(event.target.files[0]));
     document.addEventListener("paste", event => own(event.clipboardData.files[0]));
     document.addEventListener("dragover", event => event.preventDefault());
     document.addEventListener("drop", event => {
         event.preventDefault();
         own(event.dataTransfer.files[0]);
     });
-    return photograph(about.photos.find(photo => photo.name === FIRST));
+    return photograph(about.pictures.find(photo => photo.name === FIRST));
 }
 
 // --- all together ---
@@ -160,13 +165,39 @@ const near = root => new Promise(resolve => {
 
 const first = panels.findIndex(panel => panel.of_picture);
 const chosen = first >= 0 && near(roots[first]).then(() => choose(roots[first]));
+
+async function show(root, panel) {
+    const name = root.dataset.panel, {face} = await import(`./faces/${name}.js`);
+    const renew = face(root, (question, given) => ask(name, question, given), panel);
+    if (panel.of_picture) renewals.set(root, renew);
+}
+
 roots.forEach(async (root, i) => {
-    const name = root.dataset.panel, message = document.createElement("p");
-    Object.assign(message, {id: `${name}-message`, role: "alert"});
+    const message = document.createElement("p");
+    Object.assign(message, {id: `${root.dataset.panel}-message`, role: "alert"});
     root.after(message);
     if (panels[i].network) start(root, panels[i].files);
-    const [{face}] = await Promise.all([import(`./faces/${name}.js`), panels[i].of_picture && chosen, near(root)]);
-    const renew = face(root, (question, given) => ask(name, question, given), panels[i]);
-    if (panels[i].of_picture) renewals.push(renew);
+    await Promise.all([panels[i].of_picture && chosen, near(root)]);
+    await show(root, panels[i]);
 });
 for (const needs of document.querySelectorAll(".needs")) needs.hidden = true;
+
+// --- the reader's own network ---
+
+const network = document.querySelector(".network");
+network?.querySelector("input").addEventListener("change", async event => {
+    const [file] = event.target.files, message = network.querySelector("[role=status]"), replaced = "classifier";
+    if (!file) return;
+    message.textContent = "Loading …";
+    try {
+        const told = await ask("", "replace", {name: replaced, file});
+        message.textContent = `${file.name}: ${told.classes.length} classes, pictures of ${told.size} × ${told.size} pixels.`;
+        begin();
+        for (const {line} of starts) line.hidden = true;
+        roots.forEach((root, i) => {
+            if (panels[i].network === replaced && root.state) show(root, Object.assign(panels[i], told));
+        });
+    } catch (error) {
+        message.textContent = `${file.name} cannot be used: ${error.message}`;
+    }
+});

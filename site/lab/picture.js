@@ -1,6 +1,6 @@
 // The picture that the panels are about: the reader's own, or a photograph of the course.
 
-import {about} from "./network.js";
+import {describe} from "./network.js";
 import {eachChannel, pixelsOf, planesOf, resize} from "./pixels.js";
 
 const LARGE = 2048; // pixels: of larger pictures a canvas makes smaller ones before anything else
@@ -35,8 +35,13 @@ export const sized = size => once(`planes ${size}`, () => resize(planes, side, s
 // The same as a canvas has it, with its title.
 export const shown = size => ({title, pixels: pixelsOf(sized(size)), width: size, height: size});
 
+// Forget what networks made of it: there is another one.
+export function forget() {
+    made = new Map([...made].filter(([name]) => name.startsWith("planes")));
+}
+
 // The input that a network makes of it.
 export async function input(network) {
-    const {size, mean, std} = (await about).networks[network];
+    const {size, mean, std} = await describe(network);
     return once(`input ${network}`, () => eachChannel(sized(size), (value, c) => (value / 255 - mean[c]) / std[c]));
 }

@@ -2,8 +2,8 @@
 // answered by answers/X.js: what is under "look" at once, what is under "ask" once the reader has let its network load.
 // Answers come in the order of the questions.
 
-import {begin, load} from "./network.js";
-import {open} from "./picture.js";
+import {begin, load, replace} from "./network.js";
+import {forget, open} from "./picture.js";
 
 let before = Promise.resolve();
 
@@ -17,6 +17,7 @@ onmessage = async ({data: {id, panel, question, given}}) => {
         }
     };
     if (question === "open") return before = before.then(() => reply(() => open(given)));
+    if (question === "replace") return before = before.then(() => reply(() => replace(given.name, given.file).finally(forget)));
     const answers = await import(`./answers/${panel}.js`);
     if (answers.ask?.[question])
         try {

@@ -20,12 +20,14 @@ import pytest
 import torch
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page
-from torch import Tensor
+from torch import Tensor, nn
 
+from lessons_lib import models
 from lessons_lib.course import REPOSITORY
-from lessons_lib.data import photos
+from lessons_lib.data import photos, to_input
+from lessons_lib.export import to_onnx
 from lessons_lib.methods import cam, occlusion
-from lessons_lib.models import imagenet
+from lessons_lib.models import checkpoints, imagenet
 from tests.browser import lab, site
 
 browser, server = lab.browser, site.server  # the fixtures
@@ -131,9 +133,9 @@ def seen(page: Page) -> Tensor:
 
 
 @torch.no_grad()
-def answers(network: imagenet.ImageNetClassifier, inputs: Tensor) -> Tensor:
+def answers(model: nn.Module, inputs: Tensor) -> Tensor:
     """PyTorch's probabilities."""
-    return network.model(inputs).softmax(1)
+    return model(inputs).softmax(1)
 
 
 def correlation(a: Any, b: Any) -> float:
@@ -151,7 +153,7 @@ def test_answers_and_maps_are_those_of_pytorch(name: str, page: Page, network: i
 
     image = network.normalise(given)
     ours = torch.tensor(state(page, "OCCLUSION.clean"))
-    theirs, of_course = answers(network, network.normalise(torch.stack([given, course])))
+    theirs, of_course = answers(network.model, network.normalise(torch.stack([given, course])))
     print(
         f"probabilities: {(ours - theirs).abs().max():.1e}, {(ours - of_course).abs().max():.1e} from the course's"
     )
@@ -199,7 +201,7 @@ def test_a_patch_shows_what_the_course_has_there(
     top, left = row - side // 2, column - side // 2
     rows, columns = slice(max(0, top), top + side), slice(max(0, left), left + side)
     image[:, rows, columns] = filled[:, rows, columns]
-    expected = answers(network, image[None])[0]
+    expected = answers(network.model, image[None])[0]
     assert (torch.tensor(state(page, "OCCLUSION.covered")) - expected).abs().max() < NEAR
 
 
@@ -271,7 +273,7 @@ def test_a_photograph_taken_sideways_stands_upright(tmp_path: Path, page: Page):
     exif = picture.getexif()
     exif[0x0112] = 6  # the camera was turned: show this a quarter to the right
     picture.save(tmp_path / "sideways.jpg", quality=95, exif=exif)
-    page.set_input_files(".file input", tmp_path / "sideways.jpg")
+    page.set_input_files(".chooser .file:not(.camera) input", tmp_path / "sideways.jpg")
     until(page, "OCCLUSION.title === 'sideways.jpg' && OCCLUSION.clean")
     assert "512 × 400 pixels" in page.locator(".told").inner_text()
     expected = photos.resized(photos.open_picture(tmp_path / "sideways.jpg"), 224)
@@ -280,7 +282,7 @@ def test_a_photograph_taken_sideways_stands_upright(tmp_path: Path, page: Page):
 
 def test_what_is_transparent_lies_on_white_and_a_small_picture_grows(tmp_path: Path, page: Page):
     Image.new("RGBA", (20, 30), (255, 0, 0, 128)).save(tmp_path / "glass.png")
-    page.set_input_files(".file input", tmp_path / "glass.png")
+    page.set_input_files(".chooser .file:not(.camera) input", tmp_path / "glass.png")
     until(page, "OCCLUSION.title === 'glass.png'")
     expected = photos.resized(photos.open_picture(tmp_path / "glass.png"), 224)
     assert (seen(page).int() - expected.int()).abs().max() <= ROUNDING
@@ -304,12 +306,12 @@ def test_a_picture_is_dropped_or_pasted(page: Page):
 
 def test_what_is_no_picture_gets_a_sentence(tmp_path: Path, page: Page):
     (tmp_path / "notes.jpg").write_text("Dear diary")
-    page.set_input_files(".file input", tmp_path / "notes.jpg")
+    page.set_input_files(".chooser .file:not(.camera) input", tmp_path / "notes.jpg")
     message = page.get_by_text("notes.jpg is no picture that this browser can read.")
     message.wait_for()
     assert state(page, "OCCLUSION.title") == "A bald eagle in flight", "the picture before stays"
     until(page, "OCCLUSION.clean")
-    page.set_input_files(".file input", [])
+    page.set_input_files(".chooser .file:not(.camera) input", [])
     choose(page, "yurt")
     message.wait_for(state="hidden")
 
@@ -320,7 +322,7 @@ def test_a_picture_of_50_megapixels_does_not_freeze_the_page(tmp_path: Path, pag
     Image.fromarray(np.ascontiguousarray(large)).save(tmp_path / "large.jpg", quality=90)
     ask(page)
     page.evaluate(LONGEST_PAUSE)
-    page.set_input_files(".file input", tmp_path / "large.jpg")
+    page.set_input_files(".chooser .file:not(.camera) input", tmp_path / "large.jpg")
     until(page, "CAM.title === 'large.jpg' && CAM.evidence")
     print(
         f"read in {state(page, 'lab.milliseconds.open'):.0f} ms, longest pause {page.evaluate('pause'):.0f} ms"
@@ -344,6 +346,24 @@ def test_a_second_visit_needs_no_connection(browser: Browser, address: str):
     ask(page)
     assert page.locator(".answers .name").first.inner_text() == "bald eagle"
     page.close()
+
+
+def test_a_network_of_the_readers_own_takes_the_place_of_the_other(tmp_path: Path, page: Page):
+    classes = tuple("abcdefghij")
+    model = checkpoints.restore(models.SmallCNN(), "small_cnn_cifar10")
+    to_onnx(model, torch.zeros(1, 3, 32, 32), tmp_path / "mine.onnx", classes=classes)
+    (tmp_path / "notes.onnx").write_text("Dear diary")
+    network = page.locator(".network")
+    network.locator("input").set_input_files(tmp_path / "notes.onnx")
+    network.get_by_text("notes.onnx cannot be used: It is no ONNX file").wait_for()
+    network.locator("input").set_input_files(tmp_path / "mine.onnx")
+    until(page, "OCCLUSION.clean?.length === 10")
+    assert "10 classes, pictures of 32 × 32 pixels" in network.inner_text()
+    pixels = torch.tensor(state(page, "OCCLUSION.pixels"), dtype=torch.uint8).view(32, 32, 4)
+    expected = answers(model.eval(), to_input(pixels[..., :3].permute(2, 0, 1)[None]))[0]
+    assert (torch.tensor(state(page, "OCCLUSION.clean")) - expected).abs().max() < NEAR
+    assert page.locator(".answers .name").first.inner_text() == classes[expected.argmax()]
+    page.get_by_text("A class activation map needs a network that ends in average pooling").wait_for()
 
 
 def test_from_a_folder_it_says_what_it_needs(browser: Browser, address: str):

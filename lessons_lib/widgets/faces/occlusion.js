@@ -34,10 +34,11 @@ tabindex="0" role="application" aria-roledescription="movable patch"></div></div
 </div>`;
 
 export function face(root, ask, about) {
-    const {classes} = about, parts = fill(root, HTML);
+    const {classes, sides = [14, 7, 3.5].map(part => Math.round(about.size / part)), side = sides[1]} = about;
+    const parts = fill(root, HTML);
     const state = root.state = {
         title: "", pixels: null, width: 1, height: 1, // the picture
-        patch: {row: 0, column: 0, side: about.side, kind: about.kind},
+        patch: {row: 0, column: 0, side, kind: about.kind},
         fill: null, // what patches show of it, as pixels
         clean: null, covered: null, // the probabilities without the patch and with it
         k: 0, swept: null, // the map's class, and the probabilities for each place of a patch
@@ -177,7 +178,7 @@ export function face(root, ask, about) {
 
     parts.choice.hidden = !about.pictures;
     options(parts.name, (about.pictures ?? []).map(name => [name, name]), about.pictures?.[0]);
-    options(parts.side, about.sides.map(side => [side, `${side} × ${side}`]), about.side);
+    options(parts.side, sides.map(side => [side, `${side} × ${side}`]), side);
     options(parts.kind, about.kinds.map(kind => [kind, FILLED[kind]]), about.kind);
     movable(parts.stage, parts.patch, () => state, () => state.patch, put);
     parts.name.addEventListener("change", renew);

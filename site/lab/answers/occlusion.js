@@ -1,12 +1,12 @@
 // Answers to faces/occlusion.js.
 
-import {about, run} from "../network.js";
+import {describe, run} from "../network.js";
 import {input, once, shown} from "../picture.js";
 import {baseline, cover, eachChannel, pixelsOf, softmax} from "../pixels.js";
 
-export const network = "efficientnet_lite0";
+export const network = "classifier";
 
-const told = async () => (await about).networks[network];
+const told = () => describe(network);
 
 async function filled(kind, side) {
     const planes = await input(network), {size} = await told();

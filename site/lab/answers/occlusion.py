@@ -11,22 +11,20 @@ from lessons_lib.data import photos
 from lessons_lib.export import to_onnx
 from lessons_lib.models import imagenet
 
-NETWORK = "efficientnet_lite0"
+NETWORK = "classifier"  # until the reader opens one of their own
+FILE = "efficientnet_lite0.onnx"
 
 
 def write(folder: Path, networks: dict[str, Any]) -> dict[str, Any]:
     """Write the network, unless it is there; what the panel has to know."""
     if NETWORK not in networks:
         networks[NETWORK] = _export(folder)
-    size = networks[NETWORK]["size"]
-    sides = [size // 14, size // 7, 2 * size // 7]
-    return {"network": NETWORK, "of_picture": True, "sides": sides, "side": size // 7,
-            "kinds": ["black", "grey", "blur"], "kind": "black"}  # fmt: skip
+    return {"network": NETWORK, "of_picture": True, "kinds": ["black", "grey", "blur"], "kind": "black"}
 
 
 def _export(folder: Path) -> dict[str, Any]:
     network = imagenet.load()
     shown = [photos.resized(photos.photo(name), network.size) for name in photos.LABELLED[:3]]
     told = {"classes": network.categories, "mean": network.mean, "std": network.std}
-    to_onnx(network.model, network.normalise(torch.stack(shown)), folder / f"{NETWORK}.onnx", **told)
-    return told | {"file": f"{NETWORK}.onnx", "size": network.size}
+    to_onnx(network.model, network.normalise(torch.stack(shown)), folder / FILE, **told)
+    return told | {"file": FILE, "size": network.size}
