@@ -11,6 +11,9 @@ export default {
         const message = Object.assign(document.createElement("p"), {role: "alert"});
         const root = document.createElement("div");
         root.className = "face";
+        root.addEventListener("keydown", event => { // JupyterLab would go to another cell
+            if (/^(Arrow|Home|End|Page)/.test(event.key)) event.stopPropagation();
+        });
         el.append(root, message);
         const listen = ({id, answer, error}, buffers) => {
             if (!waiting.has(id)) return;

@@ -76,7 +76,6 @@ export function movable(stage, marker, size, where, put, step = 8) {
         const way = {ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1]}[event.key];
         if (!way) return;
         event.preventDefault();
-        event.stopPropagation(); // JupyterLab would go to the next cell
         const far = event.shiftKey ? 1 : step, now = where();
         put(now.row + far * way[0], now.column + far * way[1]);
     });
