@@ -1,6 +1,6 @@
 // Lesson 04: a patch to move over a picture, bars that answer, and the map of all places.
 
-import {best, draw, enlarge, fill, latest, movable, options, overlay, say, scale, short} from "./pieces.js";
+import {bars, best, draw, enlarge, fill, latest, movable, options, overlay, say, scale, short} from "./pieces.js";
 
 const PLACES = 14; // of the map, along the longer side: at 224 pixels every 16th
 const TOGETHER = 7; // places that are asked for at a time
@@ -136,15 +136,7 @@ export function face(root, ask, about) {
 
     function drawAnswers() {
         const {clean, covered, patch: {row, column}} = state;
-        parts.answers.replaceChildren(...[...parts.class.options].map(({value: k}) => {
-            const item = document.createElement("li");
-            item.innerHTML = "<span class=name></span> <span class=number></span><span class=bar><i></i><b></b></span>";
-            item.querySelector(".name").textContent = classes[k];
-            item.querySelector(".number").textContent = short(covered[k]);
-            item.querySelector("i").style.width = `${100 * covered[k]}%`;
-            item.querySelector("b").style.left = `${100 * clean[k]}%`;
-            return item;
-        }));
+        bars(parts.answers, [...parts.class.options].map(({value: k}) => [classes[k], covered[k], clean[k]]));
         const [first, now] = [best(clean), best(covered)];
         const words = `Patch on row ${row}, column ${column}: ${classes[first]} ${short(covered[first])}, without it `
             + `${short(clean[first])} (the lines). `
