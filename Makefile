@@ -46,7 +46,7 @@ machines: $(INSTALLED) ## run the lessons as other machines would, compare; LESS
 
 test-browser: $(INSTALLED) ## run every lesson in JupyterLab in Chromium, work its panels, read the site; ARGS="-k 03"
 	$(MAKE) site ARGS=
-	$(BIN)/python -m pytest tests/browser/lab.py tests/browser/lab_page.py tests/browser/site.py $(ARGS)
+	$(BIN)/python -m pytest $(wildcard tests/browser/*.py) $(ARGS)
 
 course: $(INSTALLED) ## execute the lessons into build/course; PROFILE=full, LESSON=01, ARGS="--set NETWORK=alexnet"
 	$(BIN)/python -m lessons_lib.runner course $(if $(PROFILE),--profile $(PROFILE)) $(if $(LESSON),--lesson $(LESSON)) $(ARGS)

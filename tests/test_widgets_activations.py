@@ -1,30 +1,49 @@
-"""The channel panel draws what its controls say, and never a channel that is not there."""
+"""The channel panel offers what it is given, and answers with the maps of the chosen picture, layer and epoch."""
 
+import numpy as np
 import pytest
 import torch
 
-from lessons_lib.plots.activations import channel_browser
 from lessons_lib.widgets.activations import channel_panel
-from tests.figures import file_of, panel_png
+from lessons_lib.widgets.face import packed
+
+NAMES = ("cat", "dog")
 
 
 @pytest.fixture
-def browser():
-    images = {name: torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8) for name in ("cat", "dog")}
-    maps = {epoch: {"block1": torch.rand(2, 8, 4, 4), "block2": torch.rand(2, 4, 2, 2)} for epoch in (0, 3)}
-    return images, maps, channel_panel(images, maps)
+def images():
+    return {name: torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8) for name in NAMES}
 
 
-def test_channel_panel_draws_what_its_controls_say(browser):
-    images, maps, box = browser
-    picture, layer, epoch, channel = box.children[0].children
-    assert epoch.value == 3, "the trained network first"
-    picture.value, epoch.value, channel.value = "dog", 0, 6
-    static = channel_browser(images["dog"], maps[0]["block1"][1], 6, title="block1, before training")
-    assert file_of(box) == panel_png(static)
-    channel.value = 7
-    layer.value = "block2"
-    assert (channel.max, channel.value) == (3, 3)
-    assert box.children[1].value == ""
-    static = channel_browser(images["dog"], maps[0]["block2"][1], 3, title="block2, before training")
-    assert file_of(box) == panel_png(static)
+@pytest.fixture
+def maps():
+    return {epoch: {"block1": torch.rand(2, 8, 4, 6), "block2": torch.rand(2, 4, 2, 2)} for epoch in (0, 3)}
+
+
+def test_it_offers_pictures_layers_and_ages(images, maps):
+    about = channel_panel(images, maps).about
+    assert (about["pictures"], about["layers"]) == (["cat", "dog"], ["block1", "block2"])
+    assert (about["epochs"], about["ages"]) == ([0, 3], ["before training", "after epoch 3"])
+
+
+def test_it_answers_with_the_maps_of_one_picture_and_with_its_pixels(images, maps):
+    panel = channel_panel(images, maps)
+    for i, name in enumerate(NAMES):
+        for epoch, by_layer in maps.items():
+            for layer, expected in by_layer.items():
+                answer, (buffer,) = packed(panel._answers["maps"](name, epoch, layer))
+                assert answer["values"]["shape"] == list(expected.shape[1:])
+                assert answer["arrays"]["maps"]["type"] == "Float32Array"
+                found = np.frombuffer(buffer, np.float32).reshape(expected.shape[1:])
+                assert np.array_equal(found, expected[i].numpy())
+        seen = panel._answers["picture"](name)
+        assert (seen["title"], seen["width"], seen["height"]) == (name, 32, 32)
+        assert np.array_equal(seen["pixels"][..., :3], images[name].permute(1, 2, 0).numpy())
+
+
+def test_maps_of_half_precision_reach_the_browser(images, maps):
+    half = {
+        epoch: {layer: stack.half() for layer, stack in by_layer.items()} for epoch, by_layer in maps.items()
+    }
+    _, (buffer,) = packed(channel_panel(images, half)._answers["maps"]("dog", 3, "block2"))
+    assert np.frombuffer(buffer, np.float32).size == 16

@@ -1,58 +1,63 @@
-"""The filter panel draws what its controls say, and each network keeps to its own ages and filters."""
+"""The filter panel offers each network's layers and ages, and answers with weights and their autocorrelation."""
 
+import numpy as np
 import pytest
 import torch
 
-from lessons_lib.methods.filters import autocorrelation
-from lessons_lib.plots.filters import filter_browser
-from lessons_lib.widgets.filters import filter_panel
-from tests.figures import file_of, panel_png
+from lessons_lib.methods.filters import autocorrelation, noise_deviation
+from lessons_lib.widgets.face import packed
+from lessons_lib.widgets.filters import filter_panel, strongest
 
 
 @pytest.fixture
-def browser():
+def networks():
     torch.manual_seed(0)
-    networks = {
+    return {
         "small": {
             age: {"conv1": torch.randn(8, 3, 3, 3), "conv2": torch.randn(4, 8, 3, 3)}
             for age in ("new", "old")
         },
         "large": {"trained": {"stem": torch.randn(2, 3, 5, 5)}},
     }
-    return networks, filter_panel(networks)
 
 
-def titled(filters, index, title):
-    return filter_browser(filters, index, f"{title}; autocorrelation {autocorrelation(filters)[index]:.2f}")
+def test_it_offers_layers_with_the_ages_of_their_network(networks):
+    layers = filter_panel(networks).about["layers"]
+    assert [told["name"] for told in layers] == ["small: conv1, 3×3", "small: conv2, 3×3", "large: stem, 5×5"]
+    assert [told["ages"] for told in layers] == [["new", "old"], ["new", "old"], ["trained"]]
+    assert [told["inputs"] for told in layers] == [3, 8, 3]
+    assert layers[2]["noise"] == noise_deviation(networks["large"]["trained"]["stem"])
 
 
-def test_filter_panel_draws_what_its_controls_say(browser):
-    networks, box = browser
-    layer, age, number = box.children[0].children
-    assert age.value == "old", "the trained network first"
-    assert [label for label, _ in layer.options] == [
-        "small: conv1, 3×3",
-        "small: conv2, 3×3",
-        "large: stem, 5×5",
-    ]
-    age.value, number.value = "new", 6
-    static = titled(networks["small"]["new"]["conv1"], 6, "small: conv1, new")
-    assert file_of(box) == panel_png(static)
-    assert "Filter 6 of conv1 of small, new" in box.children[-1].value
+def test_it_answers_with_the_weights_of_a_layer_at_an_age(networks):
+    panel = filter_panel(networks)
+    answer, buffers = packed(panel._answers["filters"](layer=0, age=1))
+    expected = networks["small"]["old"]["conv1"]
+    weights, channels, smooth = (
+        np.frombuffer(buffer, kind) for buffer, kind in zip(buffers, ("f4", "i4", "f4"), strict=True)
+    )
+    assert list(answer["arrays"]) == ["weights", "channels", "autocorrelation"]
+    assert answer["values"]["shape"] == [8, 3, 3, 3]
+    assert np.array_equal(weights.reshape(8, 3, 3, 3), expected.numpy())
+    assert channels.tolist() == [0, 1, 2] * 8, "colours keep their order"
+    assert np.allclose(smooth, autocorrelation(expected))
 
 
-def test_another_layer_keeps_the_age_and_another_network_does_not(browser):
-    networks, box = browser
-    layer, age, number = box.children[0].children
-    age.value, number.value = "new", 7
-    layer.value = ("small", "conv2")
-    assert (age.value, number.value, number.max) == ("new", 3, 3)
-    assert box.children[1].value == ""
-    layer.value = ("large", "stem")
-    assert (age.options, age.value, number.value) == (("trained",), "trained", 1)
-    assert box.children[1].value == ""
-    static = titled(networks["large"]["trained"]["stem"], 1, "large: stem, trained")
-    assert file_of(box) == panel_png(static)
-    layer.value = ("small", "conv1")
-    assert (age.options, age.value, number.max) == (("new", "old"), "old", 7)
-    assert box.children[1].value == ""
+def test_of_many_input_channels_the_strongest_come_first(networks):
+    filters = networks["small"]["new"]["conv2"]
+    told, few = strongest(filters), strongest(filters, 3)
+    assert (told["shape"], few["shape"]) == ([4, 8, 3, 3], [4, 3, 3, 3])
+    for i, filter_ in enumerate(filters):
+        norms = filter_.flatten(1).norm(dim=1)
+        assert torch.equal(norms[told["channels"][i]], norms.sort(descending=True).values)
+        assert torch.equal(told["weights"][i], filter_[told["channels"][i]])
+        assert torch.equal(few["weights"][i], told["weights"][i, :3])
+    assert torch.equal(few["autocorrelation"], autocorrelation(filters).float()), "of all input channels"
+
+
+def test_filters_of_one_channel_and_silent_ones_are_told(networks):
+    filters = torch.zeros(2, 1, 3, 3)
+    filters[0] = 1
+    told = strongest(filters)
+    assert told["shape"] == [2, 1, 3, 3]
+    assert told["autocorrelation"].isnan().tolist() == [False, True]

@@ -65,7 +65,8 @@ export async function replace(name, file) {
     const [input] = session.inputMetadata, logits = session.outputMetadata.find(output => output.name === "logits");
     const [, channels, size, width] = input.shape, told = {};
     if (input.name !== "pictures" || !logits) throw new Error("Write it with lessons_lib.export.to_onnx.");
-    if (channels !== 3 || !(size > 0) || width !== size) throw new Error("It takes no square pictures of three colours.");
+    if (channels !== 3 || !(size > 0) || width !== size)
+        throw new Error("It takes no square pictures of three colours.");
     for (const [key, value] of metadata(bytes)) told[key] = JSON.parse(value);
     if (!told.classes?.length) told.classes = Array.from({length: logits.shape[1]}, (_, k) => `class ${k}`);
     (await about).networks[name] = {...told, size};

@@ -6,7 +6,10 @@ const FIRST = "eagle";
 const files = name => new URL(`files/${name}`, import.meta.url);
 const about = await (await fetch(files("lab.json"))).json();
 const roots = [...document.querySelectorAll("[data-panel]")], renewals = new Map();
-const panels = roots.map(root => ({...about.networks[about.panels[root.dataset.panel].network], ...about.panels[root.dataset.panel]}));
+const panels = roots.map(root => {
+    const panel = about.panels[root.dataset.panel];
+    return {...about.networks[panel.network], ...panel};
+});
 
 // What tests and the curious find at the console: whether the page would work without a connection, and how long each
 // question took to answer the last time.
@@ -50,13 +53,17 @@ function begin() {
     if (begun) return;
     begun = true;
     worker.postMessage({question: "begin"});
-    for (const {button, bar} of starts) [button.textContent, button.disabled, bar.hidden] = ["Loading …", true, false];
+    for (const {button, bar} of starts) {
+        Object.assign(button, {textContent: "Loading …", disabled: true});
+        bar.hidden = false;
+    }
 }
 
 function start(root, needed) {
     const bytes = needed.reduce((sum, name) => sum + about.bytes[name], 0);
     const line = document.createElement("p");
-    line.innerHTML = "<button type=button class='md-button md-button--primary'></button> <progress max=1 value=0 hidden></progress>";
+    line.innerHTML = "<button type=button class='md-button md-button--primary'></button> "
+        + "<progress max=1 value=0 hidden></progress>";
     const [button, bar] = line.children;
     line.className = "start";
     button.textContent = `Ask the network (${Math.ceil(bytes / 1e6)} MB)`;
@@ -93,8 +100,8 @@ async function keep() {
 // --- the picture ---
 
 const CHOOSER = `
-<p>Choose a picture, open a file of your own, drop one here, or paste one. It stays on your machine; the networks see its
-middle square.</p>
+<p>Choose a picture, open a file of your own, drop one here, or paste one. It stays on your machine; the networks see
+its middle square.</p>
 <fieldset class="photos"><legend>Pictures</legend></fieldset>
 <p><label class="md-button file">Open a picture<input type="file" accept="image/*"></label>
 <label class="md-button file camera">Take one<input type="file" accept="image/*" capture="environment"></label></p>
@@ -191,7 +198,8 @@ network?.querySelector("input").addEventListener("change", async event => {
     message.textContent = "Loading …";
     try {
         const told = await ask("", "replace", {name: replaced, file});
-        message.textContent = `${file.name}: ${told.classes.length} classes, pictures of ${told.size} × ${told.size} pixels.`;
+        const {classes, size} = told;
+        message.textContent = `${file.name}: ${classes.length} classes, pictures of ${size} × ${size} pixels.`;
         begin();
         for (const {line} of starts) line.hidden = true;
         roots.forEach((root, i) => {

@@ -81,14 +81,16 @@ export function face(root, ask, about) {
             + `${shape.join(" × ")}; least, ${short(Math.min(...values))}`);
         scale(parts.scale, limit);
         const threshold = Number(parts.threshold.value), least = threshold * Math.max(...over);
-        const cut = pixels.map((shade, i) => i % 4 === 3 || over[i >> 2] > 0 && over[i >> 2] >= least ? shade : shade / 4 + 20);
-        const share = over.filter(value => value > 0 && value >= least).length / over.length;
+        const enough = value => value > 0 && value >= least, share = over.filter(enough).length / over.length;
+        const cut = pixels.map((shade, i) => i % 4 === 3 || enough(over[i >> 2]) ? shade : shade / 4 + 20);
         parts.left.textContent = values[most] > 0
-            ? `At least ${Math.round(100 * threshold)} % of the largest evidence: ${Math.round(100 * share)} % of the picture.`
+            ? `At least ${Math.round(100 * threshold)} % of the largest evidence: ${Math.round(100 * share)} % of the `
+            + "picture."
             : "Nothing here is evidence for this class.";
-        draw(parts.cut, cut, width, height, `${title}, dark but where there is enough evidence. ${parts.left.textContent}`);
-        parts.note.textContent = `Evidence for ${classes[k]} (red) and against it (blue) at ${shape.join(" × ")} places `
-            + `of the last feature maps; its mean, ${short(logit)}, is the logit of ${classes[k]}.`;
+        const words = `${title}, dark but where there is enough evidence. ${parts.left.textContent}`;
+        draw(parts.cut, cut, width, height, words);
+        parts.note.textContent = `Evidence for ${classes[k]} (red) and against it (blue) at ${shape.join(" × ")} `
+            + `places of the last feature maps; its mean, ${short(logit)}, is the logit of ${classes[k]}.`;
     }
 
     parts.choice.hidden = !about.pictures;

@@ -1,4 +1,4 @@
-// A face's home in JupyterLab: a kernel answers its questions. widgets/__init__.py puts the pieces and a face before it.
+// A face's home in JupyterLab: a kernel answers its questions. widgets/face.py puts the pieces and a face before this.
 
 export default {
     render({model, el}) {
@@ -11,6 +11,9 @@ export default {
         const message = Object.assign(document.createElement("p"), {role: "alert"});
         const root = document.createElement("div");
         root.className = "face";
+        root.addEventListener("keydown", event => { // JupyterLab would go to another cell
+            if (/^(Arrow|Home|End|Page)/.test(event.key)) event.stopPropagation();
+        });
         el.append(root, message);
         const listen = ({id, answer, error}, buffers) => {
             if (!waiting.has(id)) return;
@@ -19,7 +22,8 @@ export default {
             message.textContent = error ?? "";
             if (error) return reject(new Error(error));
             for (const [name, {type, buffer}] of Object.entries(answer.arrays)) {
-                const {buffer: bytes, byteOffset, byteLength} = buffers[buffer]; // a view, which need not begin at an array's place
+                // a view, which need not begin where an array may
+                const {buffer: bytes, byteOffset, byteLength} = buffers[buffer];
                 answer.values[name] = new globalThis[type](bytes.slice(byteOffset, byteOffset + byteLength));
             }
             resolve(answer.values);

@@ -1,6 +1,6 @@
 // Lesson 04: a patch to move over a picture, bars that answer, and the map of all places.
 
-import {best, draw, enlarge, fill, latest, movable, options, overlay, say, scale, short} from "./pieces.js";
+import {bars, best, draw, enlarge, fill, latest, movable, options, overlay, say, scale, short} from "./pieces.js";
 
 const PLACES = 14; // of the map, along the longer side: at 224 pixels every 16th
 const TOGETHER = 7; // places that are asked for at a time
@@ -15,12 +15,12 @@ const HTML = `
 </p>
 <div class="pair">
 <div>
-<div class="stage" data-part="stage"><canvas data-part="picture" role="img"></canvas><div class="patch" data-part="patch"
-tabindex="0" role="application" aria-roledescription="movable patch"></div></div>
+<div class="stage" data-part="stage"><canvas data-part="picture" role="img"></canvas>
+<div class="patch" data-part="patch" tabindex="0" role="application" aria-roledescription="movable patch"></div></div>
 <p class="note">Drag the patch, press where it shall go, or move it with the arrow keys (with Shift by a pixel).</p>
 </div>
 <div>
-<ol class="answers" data-part="answers" aria-label="The five best answers without a patch, and what becomes of them"></ol>
+<ol class="answers" data-part="answers" aria-label="The five best answers without a patch, and now"></ol>
 <p class="where" data-part="where"></p><p class="heard" data-part="said" role="status"></p>
 </div>
 <div>
@@ -137,15 +137,7 @@ export function face(root, ask, about) {
 
     function drawAnswers() {
         const {clean, covered, patch: {row, column}} = state;
-        parts.answers.replaceChildren(...[...parts.class.options].map(({value: k}) => {
-            const item = document.createElement("li");
-            item.innerHTML = "<span class=name></span> <span class=number></span><span class=bar><i></i><b></b></span>";
-            item.querySelector(".name").textContent = classes[k];
-            item.querySelector(".number").textContent = short(covered[k]);
-            item.querySelector("i").style.width = `${100 * covered[k]}%`;
-            item.querySelector("b").style.left = `${100 * clean[k]}%`;
-            return item;
-        }));
+        bars(parts.answers, [...parts.class.options].map(({value: k}) => [classes[k], covered[k], clean[k]]));
         const [first, now] = [best(clean), best(covered)];
         const words = `Patch on row ${row}, column ${column}: ${classes[first]} ${short(covered[first])}, without it `
             + `${short(clean[first])} (the lines). `

@@ -35,7 +35,7 @@ export const ask = {
     // The probabilities of all classes for each of some patches, one array after the other.
     async patches({places, kind, side}) {
         const planes = await input(network), other = await filled(kind, side), {size, classes} = await told();
-        const batch = new Float32Array(places.length * planes.length), all = new Float32Array(places.length * classes.length);
+        const [batch, all] = [planes, classes].map(each => new Float32Array(places.length * each.length));
         places.forEach((place, i) => cover(planes, other, {...place, side}, size, batch, i * planes.length));
         const {logits} = await run(network, batch, places.length);
         for (let i = 0; i < all.length; i += classes.length)
