@@ -243,7 +243,7 @@ def hover_map(placed: Tensor, pictures: Pictures, *, title: str) -> HTML:
         for number, (x, y) in _medians(share, pictures.labels).items()
     )
     colours = "".join(
-        f".c{n}{{--c:{_colour(n)}{'' if _mark(n) == CLASS_MARKS[0] else ';' + _SQUARE}}}"
+        f".c{n}{{--c:{class_colour(n)}{'' if class_mark(n) == CLASS_MARKS[0] else ';' + _SQUARE}}}"
         for n in range(len(pictures.classes))
     )
     page = _PAGE.format(
@@ -303,10 +303,10 @@ def _draw_map(axis: Axes, placed: Tensor, labels: Tensor, classes: Sequence[str]
     shuffled = np.random.default_rng(0).permutation(len(placed))
     size = float(np.clip(12000 / len(placed), 1.5, 16))
     owner = labels.numpy()[shuffled]
-    colours = np.array([to_rgb(_colour(number)) for number in range(len(classes))])[owner]
+    colours = np.array([to_rgb(class_colour(number)) for number in range(len(classes))])[owner]
     x, y = placed.numpy()[shuffled].T
     for mark, width in zip(CLASS_MARKS, (0, 1), strict=True):
-        drawn = np.array([_mark(number) == mark for number in range(len(classes))])[owner]
+        drawn = np.array([class_mark(number) == mark for number in range(len(classes))])[owner]
         if drawn.any():
             axis.scatter(x[drawn], y[drawn], s=size, c=colours[drawn], marker=mark, linewidths=width)
     _frame(axis, placed, margin=0.03 * _extent(placed))
@@ -355,7 +355,7 @@ def _medians(placed: Tensor, labels: Tensor) -> dict[int, tuple[float, ...]]:
 def _legend(figure: FigureBase, classes: Sequence[str], width: float) -> None:
     """The colour of each class, under the figure, which is ``width`` inches wide."""
     dots = [
-        Line2D([], [], marker=_mark(number), linestyle="", color=_colour(number), label=name)
+        Line2D([], [], marker=class_mark(number), linestyle="", color=class_colour(number), label=name)
         for number, name in enumerate(classes)
     ]
     columns = math.ceil(len(classes) / _legend_rows(classes, width))
@@ -380,12 +380,14 @@ def _draw_neighbour(axis: Axes, pictures: Pictures, index: int, label: int) -> N
         axis.set_title(pictures.classes[found], fontsize=8, pad=3)
 
 
-def _colour(label: int) -> str:
+def class_colour(label: int) -> str:
+    """The colour of a class on every map, one of ``CLASS_COLOURS``."""
     # two further along for crosses, so that classes five apart differ in both
     return CLASS_COLOURS[(label + 2 * (label // len(CLASS_COLOURS))) % len(CLASS_COLOURS)]
 
 
-def _mark(label: int) -> str:
+def class_mark(label: int) -> str:
+    """Its mark, one of ``CLASS_MARKS``."""
     return CLASS_MARKS[label // len(CLASS_COLOURS)]
 
 

@@ -359,9 +359,8 @@ def work_face(page: Page, face: Locator) -> None:
         else:
             low, high = (float(control.get_attribute(end) or at) for end, at in (("min", 0), ("max", 0)))
             full = kind in {"range", "number"} and float(control.input_value()) > (low + high) / 2
-            page.keyboard.press(
-                "ArrowDown" if kind == "application" else "ArrowLeft" if full else "ArrowRight"
-            )
+            less, more = ("ArrowDown", "ArrowUp") if kind == "number" else ("ArrowLeft", "ArrowRight")
+            page.keyboard.press("ArrowDown" if kind == "application" else less if full else more)
         try:
             until(lambda before=before: seen(face) != before, ANSWER_SECONDS)
         except TimeoutError:

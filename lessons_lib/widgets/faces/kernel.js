@@ -11,8 +11,8 @@ export default {
         const message = Object.assign(document.createElement("p"), {role: "alert"});
         const root = document.createElement("div");
         root.className = "face";
-        root.addEventListener("keydown", event => { // JupyterLab would go to another cell
-            if (/^(Arrow|Home|End|Page)/.test(event.key)) event.stopPropagation();
+        root.addEventListener("keydown", event => { // JupyterLab would go to another cell, or add one for a B
+            if (!event.ctrlKey && !event.metaKey && event.key !== "Enter") event.stopPropagation();
         });
         el.append(root, message);
         const listen = ({id, answer, error}, buffers) => {

@@ -252,3 +252,14 @@ function tilesInRow(count) {
     for (let n = least; n <= 2 * least; n++) if (count % n === 0) return n;
     return least;
 }
+
+// A list of so many pictures, each with a caption.
+export function pictures(list, count) {
+    while (list.children.length > count) list.lastChild.remove();
+    while (list.children.length < count) {
+        const item = document.createElement("li");
+        item.innerHTML = "<canvas role=img></canvas><span></span>";
+        list.append(item);
+    }
+    return [...list.children].map(item => ({item, canvas: item.firstChild, caption: item.lastChild}));
+}
