@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-import ipywidgets
-from matplotlib.figure import Figure
+import torch
 from torch import Tensor
 
-from lessons_lib.plots.invariance import NEUTRAL, transformation
-from lessons_lib.widgets import keep_fitted, panel
+from lessons_lib.plots.invariance import ANSWER, NEUTRAL
+from lessons_lib.widgets.face import Face, pixels
 
 
 def transformation_panel(
@@ -17,7 +17,7 @@ def transformation_panel(
     look: Callable[[str, str, float], Tensor],
     amounts: Mapping[str, Sequence[float]],
     measured: Mapping[str, Mapping[str, Tensor]],
-) -> ipywidgets.VBox:
+) -> Face:
     """Choose a transformation, a picture and how much; see it, its features' distances and the probability.
 
     Args:
@@ -26,26 +26,20 @@ def transformation_panel(
         amounts: by transformation, A of them.
         measured: by transformation and name, shape (N, A), see ``lessons_lib.plots.invariance.curves``.
     """
-    kind = ipywidgets.Dropdown(options=list(amounts), description="change")
-    picture = ipywidgets.Dropdown(options=list(names), description="picture")
-    step = ipywidgets.IntSlider(min=0, max=0, description="step", readout=False)
+    kinds, rows = list(amounts), {name: row for row, name in enumerate(names)}
+    curves = [name for name in measured[kinds[0]] if name != ANSWER]
 
-    def fit_step() -> None:
-        steps = amounts[kind.value]
-        step.max = len(steps) - 1
-        step.value = min(range(len(steps)), key=lambda i: abs(steps[i] - NEUTRAL[kind.value]))
+    def measure(name: str, kind: str, steps: list[int]) -> dict[str, Any]:
+        found = {title: table[rows[name], steps].float() for title, table in measured[kind].items()}
+        distances = torch.stack([found[title] for title in curves], dim=1)
+        return {"distances": distances, "probabilities": found[ANSWER]}
 
-    keep_fitted(kind, fit_step)
-
-    def draw(kind: str, picture: str, step: int) -> Figure:
-        original, view = (look(picture, kind, amount) for amount in (NEUTRAL[kind], amounts[kind][step]))
-        rows = {name: table[list(names).index(picture)] for name, table in measured[kind].items()}
-        return transformation(original, view, kind, amounts[kind], rows, step)
-
-    def alt(kind: str, picture: str, step: int) -> str:
-        return (
-            f"{picture} before and after a {kind} of {amounts[kind][step]:g}, with dots on its curves: features' "
-            "distance and the right answer's probability."
-        )
-
-    return panel(draw, alt, kind=kind, picture=picture, step=step)
+    about: dict[str, Any] = {"pictures": list(names), "curves": curves, "neutral": NEUTRAL, "measured": True}
+    about["amounts"] = {kind: list(steps) for kind, steps in amounts.items()}
+    answers: dict[str, Callable[..., Any]] = {
+        "picture": lambda name: {"title": name} | pixels(look(name, kinds[0], NEUTRAL[kinds[0]])),
+        "view": lambda name, kind, step: pixels(look(name, kind, amounts[kind][step])),
+        "clean": lambda name: {"answer": "the right answer"},
+        "measure": measure,
+    }
+    return Face("invariance", about, answers)

@@ -69,7 +69,7 @@ export async function replace(name, file) {
         throw new Error("It takes no square pictures of three colours.");
     for (const [key, value] of metadata(bytes)) told[key] = JSON.parse(value);
     if (!told.classes?.length) told.classes = Array.from({length: logits.shape[1]}, (_, k) => `class ${k}`);
-    (await about).networks[name] = {...told, size};
+    (await about).networks[name] = {...told, size, own: true};
     sessions.set(name, Promise.resolve(session));
     return (await about).networks[name];
 }

@@ -1,7 +1,7 @@
 // The picture that the panels are about: the reader's own, or a photograph of the course.
 
 import {describe} from "./network.js";
-import {eachChannel, pixelsOf, planesOf, resize} from "./pixels.js";
+import {eachChannel, pixelsOf, planesOf, resample, whole} from "./pixels.js";
 
 const LARGE = 2048; // pixels: of larger pictures a canvas makes smaller ones before anything else
 
@@ -29,15 +29,18 @@ export function once(name, make) {
     return made.get(name);
 }
 
-// Its planes at a size, in whole numbers from 0 to 255.
-export const sized = size => once(`planes ${size}`, () => resize(planes, side, size));
+// Its planes at a size, not yet in whole numbers.
+export const resampled = size => once(`resampled ${size}`, () => resample(planes, side, size));
 
-// The same as a canvas has it, with its title.
-export const shown = size => ({title, pixels: pixelsOf(sized(size)), width: size, height: size});
+// In whole numbers from 0 to 255.
+export const sized = size => once(`planes ${size}`, () => whole(resampled(size)));
+
+// Planes, its own or what was made of them, as a canvas has them, with its title.
+export const shown = (size, planes = sized(size)) => ({title, pixels: pixelsOf(planes), width: size, height: size});
 
 // Forget what networks made of it: there is another one.
 export function forget() {
-    made = new Map([...made].filter(([name]) => name.startsWith("planes")));
+    made = new Map([...made].filter(([name]) => /^(planes|resampled) /.test(name)));
 }
 
 // The input that a network makes of it.

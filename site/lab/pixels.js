@@ -51,11 +51,37 @@ function filterRows(planes, width, filters) {
     return out;
 }
 
-// A square picture of another size, in whole numbers from 0 to 255.
-export function resize(planes, from, to) {
+// A square picture of another size; beside sharp edges its numbers may lie a little beyond 0 and 255.
+export function resample(planes, from, to) {
     const filters = taps(from, to);
-    const small = filterRows(filterRows(planes, from, filters), from, filters);
-    return small.map(value => Math.min(255, Math.max(0, Math.round(value))));
+    return filterRows(filterRows(planes, from, filters), from, filters);
+}
+
+// In whole numbers from 0 to 255.
+export const whole = planes => planes.map(value => Math.min(255, Math.max(0, Math.round(value))));
+
+// The weights of the four pixels around a place, t beyond the second, as PyTorch's grid_sample has them for "bicubic".
+function cubic(t) {
+    const near = x => (1.25 * x - 2.25) * x * x + 1, far = x => ((-0.75 * x + 3.75) * x - 6) * x + 3;
+    return [far(t + 1), near(t), near(1 - t), far(2 - t)];
+}
+
+// What a frame shows of a square picture that is moved down by pixels, enlarged and turned counter-clockwise by
+// degrees, in whole numbers from 0 to 255: lesson 10's function view. Beyond its border the picture is repeated.
+export function view(planes, side, size, {shift = 0, scale = 1, rotation = 0}) {
+    const [sin, cos] = [Math.sin, Math.cos].map(of => of(rotation * Math.PI / 180) / scale);
+    const out = new Float32Array(3 * size * size), inside = at => Math.min(side - 1, Math.max(0, at));
+    for (let i = 0; i < size * size; i++) {
+        const x = i % size + 0.5 - size / 2, y = Math.floor(i / size) + 0.5 - size / 2 - shift;
+        const row = x * sin + y * cos + side / 2 - 0.5, column = x * cos - y * sin + side / 2 - 0.5;
+        const top = Math.floor(row), left = Math.floor(column), down = cubic(row - top), across = cubic(column - left);
+        for (let j = 0; j < 4; j++)
+            for (let k = 0; k < 4; k++) {
+                const from = inside(top - 1 + j) * side + inside(left - 1 + k), weight = down[j] * across[k];
+                for (let c = 0; c < 3; c++) out[c * size * size + i] += weight * planes[c * side * side + from];
+            }
+    }
+    return whole(out);
 }
 
 // Blurred by a Gaussian as SciPy does it: cut off at four standard deviations, the border repeated.
@@ -71,10 +97,10 @@ export function blur(planes, size, deviation) {
     return filterRows(filterRows(planes, size, filters), size, filters);
 }
 
-// What a patch shows: the picture that would be seen if it covered everything. Black and grey are input values −1, 0.
-export function baseline(planes, size, kind, patch) {
+// What a patch shows: the picture that would be seen if it covered everything. mean and std are those of the input.
+export function baseline(planes, size, kind, patch, mean, std) {
     if (kind === "blur") return blur(planes, size, patch / 2);
-    return new Float32Array(planes.length).fill({black: -1, grey: 0}[kind]);
+    return eachChannel(planes, (_, c) => ({black: 0, grey: 0.5}[kind] - mean[c]) / std[c]);
 }
 
 // The part of a patch, centred on a pixel, that lies in the picture: rows and columns from … to.

@@ -9,8 +9,8 @@ export const network = "classifier";
 const told = () => describe(network);
 
 async function filled(kind, side) {
-    const planes = await input(network), {size} = await told();
-    return once(`filled ${kind} ${side}`, () => baseline(planes, size, kind, side));
+    const planes = await input(network), {size, mean, std} = await told();
+    return once(`filled ${kind} ${side}`, () => baseline(planes, size, kind, side, mean, std));
 }
 
 // The network's outputs for the picture as it is; lesson 05's panel asks for them, too.
