@@ -159,8 +159,10 @@ def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -
             section.children.clear()
 
     def formula(found: re.Match[str]) -> str:
-        display = "block" if found["tag"] == "div" else "inline"
-        return convert(unescape(found["tex"]), display=display)
+        tex = unescape(found["tex"])
+        if found["tag"] == "div":
+            return f'<div class="formula">{convert(tex, display="block")}</div>'
+        return convert(tex)
 
     pattern = r'<(?P<tag>span|div) class="arithmatex">\\[(\[](?P<tex>.*?)\\[)\]]</(?P=tag)>'
     return re.sub(pattern, formula, html, flags=re.DOTALL)
@@ -188,7 +190,7 @@ def to_markdown(notebook: NotebookNode, name: str) -> tuple[str, dict[str, bytes
             width = width or picture.width
             height = round(width * picture.height / picture.width)
         return (
-            f'<div class="figure" tabindex="0"><img src="{address}" loading="lazy" alt="{alt}"'
+            f'<div class="figure"><img src="{address}" loading="lazy" alt="{alt}"'
             f' width="{width}" height="{height}" style="--width: {width}px"></div>'
         )
 

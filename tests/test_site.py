@@ -183,7 +183,7 @@ def test_a_figure_becomes_a_file_of_a_known_size():
     assert (first["src"], first["alt"]) == ("01_a_files/01_a_1.png", 'A line rises to "1" & ends.')
     assert (first["width"], first["height"], first["loading"]) == (str(width), str(width * 3 // 4), "lazy")
     assert (second["width"], second["height"]) == ("200", "100")
-    assert text.count('<div class="figure" tabindex="0">') == 2
+    assert text.count('<div class="figure">') == 2
     assert "base64" not in text
     assert '<div class="table">\n<b>no figure</b>' in text
 

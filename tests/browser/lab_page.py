@@ -6,7 +6,6 @@ Run by ``make test-browser``, after ``make site``. Screenshots go to build/brows
 from __future__ import annotations
 
 import io
-import json
 import re
 import threading
 from collections.abc import Iterator
@@ -23,18 +22,16 @@ from playwright.sync_api import Browser, Locator, Page
 from torch import Tensor, nn
 
 from lessons_lib import models
-from lessons_lib.course import REPOSITORY
 from lessons_lib.data import photos, to_input
 from lessons_lib.export import to_onnx
 from lessons_lib.methods import cam, occlusion
 from lessons_lib.models import checkpoints, imagenet
 from tests.browser import lab, site
+from tests.browser.site import check, violations
 
 browser, server = lab.browser, site.server  # the fixtures
 
 LAB = site.SITE / "lab"
-AXE = REPOSITORY / "build" / "npm" / "node_modules" / "axe-core" / "axe.min.js"
-WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 SECONDS = 60  # for whatever the page computes, beside other programs
 NEAR = 0.01  # of a probability
 ALIKE = 0.999  # correlation of two maps
@@ -389,37 +386,9 @@ def test_it_can_be_read_and_worked_by_everybody(width: int, scheme: Any, browser
     page.close()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1280])
-@pytest.mark.parametrize("path", site.LIBRARY)
-def test_a_page_on_the_library_can_be_read_by_everybody(
-    path: str, width: int, scheme: Any, browser: Browser, server: str, address: str
-):
-    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
-    page.goto(server + path)
-    check(page, "article")  # the menu's lines come close where its box cuts them off
-    page.close()
-
-
 def test_axe_would_find_a_fault(browser: Browser, address: str):
     page = browser.new_page(viewport=lab.DESKTOP)
     visit(page, address)
     page.evaluate("document.querySelector('.told').style.color = '#bbb'")
     assert [fault["id"] for fault in violations(page)] == ["color-contrast"]
     page.close()
-
-
-def violations(page: Page, of: str = "html") -> list[dict[str, Any]]:
-    page.add_script_tag(path=AXE)
-    found = page.evaluate(
-        "([of, runOnly]) => axe.run(of, {runOnly, resultTypes: ['violations']}).then(found => found.violations)",
-        [of, WCAG],
-    )
-    return [{"id": one["id"], "where": [node["html"][:200] for node in one["nodes"]]} for one in found]
-
-
-def check(page: Page, of: str = "html") -> None:
-    found = violations(page, of)
-    assert found == [], json.dumps(found, indent=1)
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    assert page.evaluate(site.STICKS_OUT) == []
