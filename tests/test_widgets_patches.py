@@ -1,14 +1,14 @@
-"""The unit panel draws what its controls say, and never a channel that is not there."""
+"""The unit panel's answers: a channel's patches, and where it answers in other pictures."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from lessons_lib.methods.patches import TopActivations
+from lessons_lib.methods.patches import TopActivations, crops, levels
 from lessons_lib.methods.receptive_field import receptive_fields
-from lessons_lib.plots.patches import unit_page
+from lessons_lib.widgets.face import packed
 from lessons_lib.widgets.patches import QUANTILES, unit_panel
-from tests.figures import file_of, panel_png
 
 
 @pytest.fixture
@@ -29,24 +29,51 @@ def browser():
     return patches, scenes, unit_panel(patches, scenes, channels={"1": 2})
 
 
-def test_unit_panel_draws_what_its_controls_say(browser):
-    patches, scenes, box = browser
-    layer, channel, quantile = box.children[0].children
-    assert (layer.value, channel.value, channel.max, quantile.value) == ("0", 0, 5, 0.02)
-    channel.value, quantile.value = 5, 0.1
-    static = unit_page(patches["0"], scenes["0"], 5, 0.1, title="0, channel 5: strongest 10.0% of positions")
-    assert file_of(box) == panel_png(static)
-    layer.value = "1"
-    assert (channel.max, channel.value) == (3, 2), "the channel asked for, which this layer has"
-    assert box.children[1].value == ""
-    static = unit_page(patches["1"], scenes["1"], 2, 0.1, title="1, channel 2: strongest 10.0% of positions")
-    assert file_of(box) == panel_png(static)
-    assert "channel 2 of 1" in box.children[-1].value
+def test_the_panel_offers_the_channels_that_there_are(browser):
+    patches, _, panel = browser
+    layers = panel.about["layers"]
+    assert {name: (one["channels"], one["channel"]) for name, one in layers.items()} == {
+        "0": (6, 0),
+        "1": (4, 2),
+    }
+    assert (panel.about["quantile"], panel.about["pictures"], panel.about["scenes"]) == (0.02, 9, 8)
+    assert panel.about["quantile"] in QUANTILES
+    for name, layer in layers.items():
+        images, top, field = patches[name]
+        assert tuple(layer["patch"]) == crops(images, top, 0, field).shape[2:]
+    # the first unit of the second layer sees rows −3 to 3, the next one begins 4 further down
+    assert (layers["1"]["map"], layers["1"]["centre"], layers["1"]["stride"]) == ([4, 4], [0.5, 0.5], [4, 4])
 
 
-def test_the_least_and_the_greatest_quantile_can_be_drawn(browser):
-    _, _, box = browser
-    quantile = box.children[0].children[2]
-    for value in (QUANTILES[0], QUANTILES[-1]):
-        quantile.value = value
-        assert box.children[1].value == ""
+@pytest.mark.parametrize(("layer", "channel"), [("0", 5), ("1", 0)])
+def test_its_answers_are_those_of_the_library(browser, layer, channel):
+    patches, scenes, panel = browser
+    answer = panel._answers["unit"](layer=layer, channel=channel)
+    images, top, field = patches[layer]
+    expected = crops(images, top, channel, field).permute(0, 2, 3, 1).numpy()
+    assert np.array_equal(answer["patches"][..., :3], expected)
+    assert torch.equal(answer["activations"], top.values[channel])
+
+    pictures, maps, _ = scenes[layer]
+    peaks = maps[:, channel].amax((1, 2))
+    numbers = answer["numbers"]
+    assert numbers == sorted(range(9), key=lambda n: -peaks[n])[:8]
+    assert np.array_equal(answer["scenes"][..., :3], pictures[numbers].permute(0, 2, 3, 1).numpy())
+    assert torch.equal(answer["maps"], maps[numbers, channel])
+    assert answer["levels"].tolist() == [levels(maps, quantile)[channel] for quantile in QUANTILES]
+
+    sent, buffers = packed(answer)
+    assert sent["values"] == {"numbers": numbers}
+    bytes_of = {name: len(buffers[array["buffer"]]) for name, array in sent["arrays"].items()}
+    assert bytes_of == {
+        "patches": 4 * expected.size // 3,
+        "activations": 4 * 4,
+        "scenes": 8 * 4 * 16 * 16,
+        "maps": 4 * answer["maps"].numel(),
+        "levels": 4 * len(QUANTILES),
+    }
+
+
+def test_a_channel_that_is_not_there_is_refused(browser):
+    with pytest.raises(ValueError, match="channel"):
+        browser[2]._answers["unit"](layer="1", channel=4)
