@@ -49,9 +49,11 @@ def unit_panel(
         "scenes": min(MOST_SCENES, len(images)),
         "size": list(images.shape[2:]),
     }
-    return Face(
-        "patches", about, {"unit": lambda layer, channel: unit(patches[layer], scenes[layer], channel)}
-    )
+
+    def answer(layer: str, channel: int) -> dict[str, Any]:
+        return unit(patches[layer], scenes[layer], channel)
+
+    return Face("patches", about, {"unit": answer})
 
 
 def unit(patches: Patches, scenes: Scenes, channel: int) -> dict[str, Any]:

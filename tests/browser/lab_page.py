@@ -157,7 +157,9 @@ def test_answers_and_maps_are_those_of_pytorch(name: str, page: Page, network: i
     assert (ours - theirs).abs().max() < NEAR
     assert (ours - of_course).abs().max() < NEAR
     best = theirs.topk(5).indices.tolist()
-    assert page.locator(".answers .name").all_inner_texts() == [network.categories[k] for k in best]
+    assert part(page, "occlusion", "answers").locator(".name").all_inner_texts() == [
+        network.categories[k] for k in best
+    ]
     assert of_course.topk(5).indices.tolist() == best
 
     k = best[0]
@@ -208,7 +210,11 @@ def test_dragging_and_arrow_keys_move_the_bars(page: Page):
     patch.scroll_into_view_if_needed()
 
     def bars() -> list[str]:
-        return page.locator(".answers .bar i").evaluate_all("bars => bars.map(bar => bar.style.width)")
+        return (
+            part(page, "occlusion", "answers")
+            .locator(".bar i")
+            .evaluate_all("bars => bars.map(bar => bar.style.width)")
+        )
 
     shown = [bars()]
     grip = patch.bounding_box()
@@ -341,7 +347,7 @@ def test_a_second_visit_needs_no_connection(browser: Browser, address: str):
     page.reload()
     until(page, "window.lab?.fill")
     ask(page)
-    assert page.locator(".answers .name").first.inner_text() == "bald eagle"
+    assert part(page, "occlusion", "answers").locator(".name").first.inner_text() == "bald eagle"
     page.close()
 
 
@@ -359,7 +365,9 @@ def test_a_network_of_the_readers_own_takes_the_place_of_the_other(tmp_path: Pat
     pixels = torch.tensor(state(page, "OCCLUSION.pixels"), dtype=torch.uint8).view(32, 32, 4)
     expected = answers(model.eval(), to_input(pixels[..., :3].permute(2, 0, 1)[None]))[0]
     assert (torch.tensor(state(page, "OCCLUSION.clean")) - expected).abs().max() < NEAR
-    assert page.locator(".answers .name").first.inner_text() == classes[expected.argmax()]
+    assert (
+        part(page, "occlusion", "answers").locator(".name").first.inner_text() == classes[expected.argmax()]
+    )
     page.get_by_text("A class activation map needs a network that ends in average pooling").wait_for()
 
 
