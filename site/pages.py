@@ -211,7 +211,10 @@ def to_markdown(notebook: NotebookNode, name: str) -> tuple[str, dict[str, bytes
 
 def live(source: str) -> str:
     """What stands under a cell that makes a panel: the panel, if it works on the website, or where it does."""
-    known = {f"widgets.{path.stem}.": path.stem for path in make.LAB.glob("answers/*.js")} if LIVE else {}
+    known = {}
+    for path in make.LAB.glob("answers/*.js") if LIVE else ():
+        widgets = (make.FACES.parent / f"{path.stem}.py").read_text(encoding="utf-8")
+        known |= dict.fromkeys(re.findall(r"def (\w+_panel\()", widgets), path.stem)
     name = next((name for call, name in known.items() if call in source), None)
     return PANEL.format(name) if name else "\n*Run this cell in JupyterLab to get the panel.*"
 

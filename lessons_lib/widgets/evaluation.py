@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
 
-import ipywidgets
 import torch
 from matplotlib.figure import Figure
-from torch import nn
+from torch import Tensor, nn
 
 from lessons_lib.data.critters import Twins
 from lessons_lib.data.pictures import to_input
-from lessons_lib.methods.evaluation import Explainer, explain
+from lessons_lib.methods.evaluation import Explainer, agreement, explain, part_effects, part_masses
 from lessons_lib.networks import predict
 from lessons_lib.plots.evaluation import side_by_side
-from lessons_lib.widgets import panel
+from lessons_lib.widgets.face import Face, pixels
 
 
 def twin_view(model: nn.Module, twins: Twins, index: int, part: str, explainer: Explainer) -> Figure:
@@ -39,25 +40,63 @@ def twin_view(model: nn.Module, twins: Twins, index: int, part: str, explainer: 
     return figure
 
 
-def twin_panel(
-    models: Mapping[str, nn.Module], twins: Twins, explainers: Mapping[str, Explainer]
-) -> ipywidgets.VBox:
-    """Choose a scene, a part to take away, a network and a method.
+def twin_panel(models: Mapping[str, nn.Module], twins: Twins, explainers: Mapping[str, Explainer]) -> Face:
+    """Choose a scene, a part to take away and a network; see the maps of all methods, of the scene and its twin.
 
     Args:
-        models: the networks by name.
+        models: the networks by name, classifiers of these scenes' species, in their order.
         twins: the scenes to choose from, and their twins.
         explainers: the methods by name.
     """
-    species = [twins.scenes.classes[label] for label in twins.scenes.labels.tolist()]
+    classes, labels, names = twins.scenes.classes, twins.scenes.labels.tolist(), list(twins.without)
 
-    def draw(scene: int, part: str, network: str, method: str) -> Figure:
-        return twin_view(models[network], twins, scene, part, explainers[method])
+    def images(scene: int, part: str) -> Tensor:
+        return torch.stack([twins.scenes.images[scene], twins.without[part].images[scene]])
 
-    def alt(scene: int, part: str, network: str, method: str) -> str:
-        return f"A {species[scene]}, whole and without its {part}, each with the map of {method} for network {network}."
+    @cache
+    def alone(scene: int) -> Twins:
+        own = slice(scene, scene + 1)
+        return Twins(
+            twins.scenes.subset(own), {part: twin.subset(own) for part, twin in twins.without.items()}
+        )
 
-    scenes = [(f"{i + 1}: {name}", i) for i, name in enumerate(species)]
-    options = {"scene": scenes, "part": twins.without, "network": models, "method": explainers}
-    controls = {name: ipywidgets.Dropdown(options=list(offered)) for name, offered in options.items()}
-    return panel(draw, alt, **controls)
+    @cache
+    def effects(scene: int, network: str) -> Tensor:
+        return part_effects(models[network], alone(scene))
+
+    @cache
+    def maps(scene: int, part: str, network: str, method: str) -> Tensor:
+        return explain(
+            explainers[method], models[network], to_input(images(scene, part)), labels[scene]
+        ).float()
+
+    def seen(scene: int, part: str, network: str) -> dict[str, Any]:
+        pair = images(scene, part)
+        whole, without = map(pixels, pair)
+        return {
+            "whole": whole["pixels"],
+            "without": without["pixels"],
+            "height": pair.shape[2],
+            "width": pair.shape[3],
+            "label": labels[scene],
+            "logits": predict(models[network], pair).float(),
+        }
+
+    def parts(scene: int, network: str) -> dict[str, Any]:
+        whole = [maps(scene, names[0], network, method)[:1] for method in explainers]
+        sums = torch.cat([part_masses(one, alone(scene)) for one in whole])
+        agree = agreement(sums, effects(scene, network).expand_as(sums))
+        return {
+            "effects": effects(scene, network)[0].float(),
+            "sums": sums.float(),
+            "agreement": agree.float(),
+        }
+
+    about = {"scenes": [classes[label] for label in labels], "names": names, "networks": list(models)}
+    about |= {"methods": list(explainers), "classes": list(classes)}
+    answers: dict[str, Callable[..., Any]] = {
+        "twins": seen,
+        "maps": lambda scene, part, network, method: {"maps": maps(scene, part, network, method)},
+        "parts": parts,
+    }
+    return Face("evaluation", about, answers)
