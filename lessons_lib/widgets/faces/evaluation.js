@@ -14,8 +14,9 @@ const HTML = `
 <div class="couples" data-part="pairs"></div>
 <p class="note">The maps are of the scene’s class, over the picture in pale grey: red above 0, blue below. Both of a
 method have one scale; what lies beyond it has its last colour.</p>
-<table class="losses"><caption>What the class’s logit loses without each part, and the sum of each method’s map of the
-whole picture where the part is; last, the rank correlation of these sums with the losses.</caption>
+<table class="losses"><caption>The effect of each part (what the class’s logit loses without it), and the sum
+of each method’s map of the whole picture where the part is; last, the rank correlation of these sums with the
+effects.</caption>
 <tbody data-part="rows"></tbody></table>`;
 
 const STAGE = `<div><div class="stage"><canvas role="img"></canvas>
@@ -110,7 +111,10 @@ export function face(root, ask, about) {
 
     function drawRows() {
         const {part, rows: {effects, sums, agreement}} = state, many = names.length;
-        const number = value => Number.isNaN(value) ? "–" : short(value);
+        const number = value => {
+            if (Number.isNaN(value)) return "–"; // not to be seen in this scene
+            return Math.abs(value) < 100 ? short(value) : value.toFixed(0).replace("-", "−");
+        };
         const row = (kind, name, cells) => {
             const line = document.createElement("tr");
             line.append(...[name, ...cells].map((text, i) => {
@@ -127,7 +131,7 @@ export function face(root, ask, about) {
             if (name === part) line.setAttribute("aria-current", "true");
             return line;
         });
-        const head = row("th", "part", ["logit’s loss", ...methods]);
+        const head = row("th", "part", ["effect", ...methods]);
         const last = row("td", "rank correlation", ["", ...Array.from(agreement, number)]);
         parts.rows.replaceChildren(head, ...lines, last);
     }
