@@ -58,6 +58,10 @@ def test_scoreboard_orders_methods_and_draws_intervals():
     falling = scoreboard({"deletion": SCORES["deletion"]}, smaller_is_better={"deletion"})
     assert [label.get_text() for label in falling.axes[0].get_yticklabels()] == ["CAM", "edges", "gradient"]
     drawn(falling)
+    controlled = scoreboard(SCORES, smaller_is_better={"deletion"}, controls={"deletion"})
+    assert [axis.get_xlabel() for axis in controlled.axes] == ["larger is better", "control: near 0 expected"]
+    assert controlled.axes[0].get_xlim() == controlled.axes[1].get_xlim() != right.get_xlim()
+    drawn(controlled)
     for bad in ({}, {"a": SCORES["energy"], "b": {"CAM": Interval(0, 0, 0)}}):
         with pytest.raises(ValueError, match="same conditions"):
             scoreboard(bad)

@@ -45,6 +45,7 @@ def scoreboard(
     baselines: Collection[str] = (),
     chance: Mapping[str, float] | None = None,
     smaller_is_better: Collection[str] = (),
+    controls: Collection[str] = (),
 ) -> Figure:
     """A panel for each metric, a line for each method: its mean and its confidence interval.
 
@@ -55,16 +56,16 @@ def scoreboard(
         baselines: methods that know nothing of the network, drawn as grey squares.
         chance: by metric, what a map scores that is the same everywhere: a dashed line.
         smaller_is_better: metrics of which a small value is good.
+        controls: metrics that should come out near 0. All panels then have one scale, to compare them by.
 
     Raises:
         ValueError: if there are no scores, or metrics have different methods.
     """
     plots.same_names(scores)
-    first = next(iter(scores))
-    sign = 1 if first in smaller_is_better else -1
-    methods = sorted(scores[first], key=lambda method: sign * scores[first][method].mean)
+    first, leading = next(iter(scores.items()))
+    methods = sorted(leading, key=lambda m: leading[m].mean, reverse=first not in smaller_is_better)
     cell = 2.9, 0.34 * len(methods) + 1.1
-    figure, axes = plots.panels(len(scores), cell=cell, margin=(1.2, 0), sharey=True)
+    figure, axes = plots.panels(len(scores), cell=cell, margin=(1.2, 0), sharex=bool(controls), sharey=True)
     for axis, (metric, by_method) in zip(axes, scores.items(), strict=True):
         for place, method in enumerate(methods):
             score = by_method[method]
@@ -74,7 +75,7 @@ def scoreboard(
         if chance and metric in chance:
             axis.axvline(chance[metric], color="#D55E00", linestyle="--", linewidth=1)
         direction = "smaller is better" if metric in smaller_is_better else "larger is better"
-        axis.set(title=metric, xlabel=direction)
+        axis.set(title=metric, xlabel="control: near 0 expected" if metric in controls else direction)
         axis.grid(axis="y", color="0.92")
     axes[0].set_yticks(range(len(methods)), methods)
     axes[0].invert_yaxis()
