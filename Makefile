@@ -66,8 +66,9 @@ assignments: $(INSTALLED) ## build the release and the solution of the problem s
 	nbgrader generate_assignment "*" --force; \
 	nbgrader generate_solution "*" --force
 
-site: $(INSTALLED) ## write the lessons as they are stored, with search, as a website into build/site
-	$(BIN)/python site/lab/make.py
+# what the panels need takes less than a minute on one thread, and twice as much processor time on two
+site: $(INSTALLED) ## write the lessons as they are stored, with search and live panels, as a website into build/site
+	OMP_NUM_THREADS=1 $(BIN)/python site/lab/make.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict -f site/mkdocs.yml $(ARGS)
 
 colab: $(INSTALLED) ## run lesson 04 as Colab would, with Colab's versions and without a checkout; LESSON=00

@@ -22,6 +22,7 @@ ENGINES_AND_TOOLS = (
     "recipes.py",
     "records.py",
     "runner.py",
+    "widgets/face.py",
 )
 _NO_CODE = {
     tokenize.COMMENT,

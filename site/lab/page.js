@@ -53,6 +53,7 @@ function begin() {
     if (begun) return;
     begun = true;
     worker.postMessage({question: "begin"});
+    if (!starts.length) keep();
     for (const {button, bar} of starts) {
         Object.assign(button, {textContent: "Loading …", disabled: true});
         bar.hidden = false;
@@ -70,7 +71,6 @@ function start(root, needed) {
     bar.setAttribute("aria-label", "Loading the network");
     button.addEventListener("click", begin);
     root.before(line);
-    for (const touch of ["pointerdown", "keydown", "change"]) root.addEventListener(touch, begin);
     starts.push({line, button, bar, needed, bytes});
 }
 
@@ -79,7 +79,7 @@ function progress(loaded) {
         bar.value = needed.reduce((sum, name) => sum + (loaded[name] ?? 0), 0) / bytes;
         if (bar.value === 1) line.hidden = true;
     }
-    if (starts.every(({line}) => line.hidden)) keep();
+    if (starts.some(({line}) => line.hidden)) keep();
 }
 
 // For a visit without a connection: what was loaded is kept.
@@ -184,6 +184,7 @@ roots.forEach(async (root, i) => {
     Object.assign(message, {id: `${root.dataset.panel}-message`, role: "alert"});
     root.after(message);
     if (panels[i].network) start(root, panels[i].files);
+    for (const touch of ["pointerdown", "keydown", "change"]) root.addEventListener(touch, begin);
     await Promise.all([panels[i].of_picture && chosen, near(root)]);
     await show(root, panels[i]);
 });

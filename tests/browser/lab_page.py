@@ -344,8 +344,7 @@ def test_a_second_visit_needs_no_connection(browser: Browser, address: str):
         ask(page)
         until(page, "lab.kept")
         own.shutdown()
-    page.reload()
-    until(page, "window.lab?.fill")
+    visit(page, page.url)
     ask(page)
     assert part(page, "occlusion", "answers").locator(".name").first.inner_text() == "bald eagle"
     page.close()

@@ -171,8 +171,8 @@ function closest(at, distance) {
     return found;
 }
 
-// The nearest point in a direction, up to 45° beside it, or further beside it if there is none; −1 if there is none at
-// all.
+// The nearest point in a direction, up to 45° beside it, or further beside it if there is none; −1 if there is none
+// at all.
 function next(at, from, [right, down]) {
     const nearest = widest => closest(at, ([x, y]) => {
         const [over, under] = [x - at[from][0], y - at[from][1]], along = over * right + under * down;

@@ -19,7 +19,7 @@ of each method’s map of the whole picture where the part is; last, the rank co
 effects.</caption>
 <tbody data-part="rows"></tbody></table>`;
 
-const STAGE = `<div><div class="stage"><canvas role="img"></canvas>
+const STAGE = `<div><div class="stage"><canvas role="img" aria-label="Nothing is drawn yet"></canvas>
 <svg aria-hidden="true"><path/><path/></svg></div><small></small></div>`;
 const PAIR = `<p class="note"></p>${STAGE}${STAGE}<p class="scale" hidden></p>`;
 

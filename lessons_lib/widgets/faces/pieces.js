@@ -6,6 +6,7 @@
 // Fill an element; its parts by the name in their attribute data-part.
 export function fill(root, html) {
     root.innerHTML = html;
+    for (const canvas of root.querySelectorAll("canvas")) canvas.setAttribute("aria-label", "Nothing is drawn yet");
     return Object.fromEntries([...root.querySelectorAll("[data-part]")].map(part => [part.dataset.part, part]));
 }
 
@@ -181,7 +182,8 @@ const BETWEEN_TILES = "#bfbfbf";
 // arrow keys. What this returns shows tiles: their pixels, one tile after the other, how many there are, their width
 // and height, which is chosen, and words for those who do not see them.
 export function mosaic(stage, what, choose) {
-    stage.innerHTML = "<div><canvas role=img></canvas><div class=tile tabindex=0 role=slider hidden></div></div>";
+    stage.innerHTML = "<div><canvas role=img aria-label='Nothing is drawn yet'></canvas>"
+        + "<div class=tile tabindex=0 role=slider hidden></div></div>";
     const [canvas, frame] = stage.firstChild.children;
     let tiles = null, columns = 1;
     frame.setAttribute("aria-label", what);
