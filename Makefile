@@ -36,7 +36,7 @@ else
 endif
 
 test-units: $(INSTALLED) ## the tests without the notebooks
-	$(PYTEST) --cov tests
+	$(PYTEST) --cov=lessons_lib tests
 
 test-notebooks: $(INSTALLED) ## the notebooks without the tests
 	$(PYTEST) $(NBVAL) notebooks
