@@ -494,9 +494,9 @@ echo "python $*" >> calls
 @pytest.mark.parametrize(
     ("fails", "arguments", "ran", "red"),
     [
-        ("--cov tests", [], ["--nbval-cell-timeout=300 notebooks"], True),
-        ("--nbval ", [], ["--cov tests"], True),
-        ("nothing at all", [], ["--cov tests", "--nbval-cell-timeout=300 notebooks"], False),
+        ("--cov=lessons_lib tests", [], ["--nbval-cell-timeout=300 notebooks"], True),
+        ("--nbval ", [], ["--cov=lessons_lib tests"], True),
+        ("nothing at all", [], ["--cov=lessons_lib tests", "--nbval-cell-timeout=300 notebooks"], False),
         ("nothing at all", ["ARGS=-k hooks"], ["--nbval-cell-timeout=300 -k hooks"], False),
     ],
 )

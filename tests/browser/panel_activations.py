@@ -76,6 +76,11 @@ def test_an_age_is_loaded_when_it_is_chosen(page: Page, panel: Locator, asked: s
 
 
 def test_maps_and_answers_are_those_of_pytorch_and_follow_the_keys(page: Page, panel: Locator):
+    panel.scroll_into_view_if_needed()
+    until(page, f"{STATE}?.pixels")
+    if page.locator(".start").is_visible():  # this test runs alone
+        page.locator(".start button").click()
+    until(page, f"{STATE}.maps")
     images = seen(page)
     for epoch, layer in ((20, "block1"), (20, "block4"), (5, "block3"), (0, "block5")):
         choose(page, panel, epoch, layer)

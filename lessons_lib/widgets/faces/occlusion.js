@@ -150,7 +150,7 @@ export function face(root, ask, about) {
         const {pixels, width, height, title, swept, clean, k} = state;
         if (!pixels) return;
         if (!swept) {
-            draw(parts.map, pixels, width, height, `${title}, without a map`);
+            draw(parts.map, pixels, width, height, `${title}, without a map of what ${classes[k]} loses`);
             scale(parts.scale, null);
             parts.note.textContent = "Red, where a patch takes from the class; blue, where it adds.";
             return;
