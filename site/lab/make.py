@@ -29,7 +29,12 @@ FACES = SITE.parent / "lessons_lib" / "widgets" / "faces"
 WORKS_OFFLINE = (
     "offline.js"  # lies at the top of the site: a service worker sees only what lies beside it or below
 )
-RUNTIME = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")
+RUNTIME = (  # runtime.js chooses one build
+    "ort.wasm.bundle.min.mjs",
+    "ort-wasm-simd-threaded.wasm",
+    "ort.jspi.bundle.min.mjs",
+    "ort-wasm-simd-threaded.jspi.wasm",
+)
 SMALL = 96  # pixels, the side of a photograph to choose from
 
 
@@ -61,7 +66,7 @@ def panels() -> dict[str, Any]:
         told[path.stem] = importlib.import_module(f"answers.{path.stem}").write(OUT, networks)
         network = networks.get(told[path.stem].get("network"))
         if network:
-            told[path.stem].setdefault("files", []).extend([RUNTIME[1], network["file"]])
+            told[path.stem].setdefault("files", []).append(network["file"])
     return {"networks": networks, "panels": told}
 
 

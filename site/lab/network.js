@@ -1,11 +1,13 @@
 // Networks: loaded when the reader lets them, run by ONNX Runtime.
 
+import {runtime} from "./runtime.js";
+
 export const about = fetch(new URL("files/lab.json", import.meta.url)).then(answer => answer.json());
 
 export let begin; // to be called when a panel is first touched
 const begun = new Promise(resolve => { begin = resolve; });
 const sessions = new Map(), loaded = {};
-let ort, runtime;
+let ort, started, busy = Promise.resolve();
 
 // A file, read with the page's bars in step: they show how much of all that was asked for has come.
 export async function read(name) {
@@ -28,10 +30,19 @@ export async function describe(name) {
 }
 
 async function start() {
-    ort = await import("./files/ort.wasm.bundle.min.mjs");
-    ort.env.wasm.wasmBinary = (await read("ort-wasm-simd-threaded.wasm")).buffer;
+    const {code, binary} = await runtime;
+    ort = await import(`./files/${code}`);
+    ort.env.wasm.wasmBinary = (await read(binary)).buffer;
     ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(4, navigator.hardwareConcurrency) : 1;
 }
+
+// One thing after the other: while a graphics processor works, ONNX Runtime can do nothing else.
+const alone = work => busy = busy.then(work, work);
+
+const create = bytes => alone(async () => {
+    const {provider} = await runtime;
+    return ort.InferenceSession.create(bytes, {executionProviders: [provider]});
+});
 
 // The network of this name, once the reader has begun.
 export async function load(name) {
@@ -39,11 +50,11 @@ export async function load(name) {
     if (!sessions.has(name)) {
         const loading = (async () => {
             const {file} = await describe(name);
-            await (runtime ??= start());
-            return ort.InferenceSession.create(await read(file));
+            await (started ??= start());
+            return create(await read(file));
         })();
         sessions.set(name, loading);
-        loading.catch(() => { sessions.delete(name); runtime = undefined; }); // the next question tries again
+        loading.catch(() => { sessions.delete(name); started = undefined; }); // the next question tries again
     }
     return sessions.get(name);
 }
@@ -51,15 +62,16 @@ export async function load(name) {
 // A network's outputs by name for a batch of pictures, one picture's planes after the other's.
 export async function run(name, planes, count) {
     const session = await load(name), {size} = await describe(name);
-    return session.run({pictures: new ort.Tensor("float32", planes, [count, 3, size, size])});
+    const pictures = new ort.Tensor("float32", planes, [count, 3, size, size]);
+    return alone(() => session.run({pictures}));
 }
 
 // Put a network of the reader's own, a file that lessons_lib.export.to_onnx wrote, in a network's place; what is to be
 // known of it.
 export async function replace(name, file) {
-    await (runtime ??= start());
+    await (started ??= start());
     const bytes = new Uint8Array(await file.arrayBuffer());
-    const session = await ort.InferenceSession.create(bytes).catch(() => {
+    const session = await create(bytes).catch(() => {
         throw new Error("It is no ONNX file, or has layers that ONNX Runtime does not know in a browser.");
     });
     const [input] = session.inputMetadata, logits = session.outputMetadata.find(output => output.name === "logits");

@@ -1,19 +1,22 @@
 // The panels' home on the website: a page names panels (data-panel) and this puts their faces there, a chooser of
 // pictures before the first that is about one. worker.js answers their questions.
 
+import {take} from "./camera.js";
+import {runtime} from "./runtime.js";
+
 const FIRST = "eagle";
 
 const files = name => new URL(`files/${name}`, import.meta.url);
-const about = await (await fetch(files("lab.json"))).json();
+const about = await (await fetch(files("lab.json"))).json(), {provider, code, binary} = await runtime;
 const roots = [...document.querySelectorAll("[data-panel]")], renewals = new Map();
 const panels = roots.map(root => {
     const panel = about.panels[root.dataset.panel];
     return {...about.networks[panel.network], ...panel};
 });
 
-// What tests and the curious find at the console: whether the page would work without a connection, and how long each
-// question took to answer the last time.
-const lab = window.lab = {title: "", kept: false, milliseconds: {}};
+// What tests and the curious find at the console: what computes, whether the page would work without a connection, and
+// how long each question took to answer the last time.
+const lab = window.lab = {title: "", provider, kept: false, milliseconds: {}};
 
 // --- questions to worker.js ---
 
@@ -48,6 +51,8 @@ worker.onmessage = ({data: {id, answer, error, loaded}}) => {
 
 const starts = [];
 let begun = false;
+
+const neededBy = ({network, files = []}) => network ? [binary, ...files] : files;
 
 function begin() {
     if (begun) return;
@@ -89,7 +94,7 @@ async function keep() {
     if (keeping || !navigator.serviceWorker) return; // not everywhere may a page do this
     keeping = true;
     await navigator.serviceWorker.register(new URL("../offline.js", import.meta.url));
-    const needed = ["lab.json", "ort.wasm.bundle.min.mjs", ...panels.flatMap(panel => panel.files ?? [])].map(files);
+    const needed = ["lab.json", code, ...panels.flatMap(neededBy)].map(files);
     const own = about.modules.map(name => new URL(name, import.meta.url));
     const seen = performance.getEntriesByType("resource").map(entry => entry.name);
     const all = [location.href.split("#")[0], ...own.map(String), ...needed.map(String), ...seen];
@@ -104,7 +109,8 @@ const CHOOSER = `
 its middle square.</p>
 <fieldset class="photos"><legend>Pictures</legend></fieldset>
 <p><label class="md-button file">Open a picture<input type="file" accept="image/*"></label>
-<label class="md-button file camera">Take one<input type="file" accept="image/*" capture="environment"></label></p>
+<label class="md-button file camera">Take one<input type="file" accept="image/*" capture="environment"></label>
+<button type="button" class="md-button at-a-desk">Take one</button></p>
 <p class="told"></p><p class="message" role="status"></p>`;
 
 const chooser = document.createElement("div");
@@ -151,6 +157,15 @@ function choose(before) {
     }
     for (const input of chooser.querySelectorAll("[type=file]"))
         input.addEventListener("change", event => own(event.target.files[0]));
+    const desk = chooser.querySelector(".at-a-desk");
+    desk.hidden = !navigator.mediaDevices;
+    desk.addEventListener("click", async () => {
+        try {
+            own(await take(chooser));
+        } catch (error) {
+            chooser.querySelector(".message").textContent = error.message;
+        }
+    });
     document.addEventListener("paste", event => own(event.clipboardData.files[0]));
     document.addEventListener("dragover", event => event.preventDefault());
     document.addEventListener("drop", event => {
@@ -183,7 +198,7 @@ roots.forEach(async (root, i) => {
     const message = document.createElement("p");
     Object.assign(message, {id: `${root.dataset.panel}-message`, role: "alert"});
     root.after(message);
-    if (panels[i].network) start(root, panels[i].files);
+    if (panels[i].network) start(root, neededBy(panels[i]));
     for (const touch of ["pointerdown", "keydown", "change"]) root.addEventListener(touch, begin);
     await Promise.all([panels[i].of_picture && chosen, near(root)]);
     await show(root, panels[i]);

@@ -22,7 +22,7 @@ import matplotlib.pyplot as plt
 import nbformat
 import pytest
 from nbformat import v4
-from playwright.sync_api import Browser, Error, Locator, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserType, Error, Locator, Page, sync_playwright
 
 from lessons_lib import plots
 from lessons_lib.course import REPOSITORY
@@ -132,14 +132,21 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         server.wait(30)
 
 
+def start(chromium: BrowserType, *flags: str) -> Browser:
+    """Start it, with a camera that shows a test picture; as root, in a container, it only does without its sandbox."""
+    path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
+    camera = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
+    return chromium.launch(
+        executable_path=path, args=["--no-sandbox", "--disable-dev-shm-usage", *camera, *flags]
+    )
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium; as root, in a container, it only starts without its sandbox."""
+    """Chromium, without a graphics processor."""
     with sync_playwright() as playwright:
-        path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
-        flags = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
         try:
-            chromium = playwright.chromium.launch(executable_path=path, args=flags)
+            chromium = start(playwright.chromium, "--disable-gpu")
         except Error as error:
             pytest.exit(
                 f"No Chromium could be started. Install one ('apt-get install chromium', or '{sys.executable} -m "

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from playwright.sync_api import Browser, Locator, Page
+from playwright.sync_api import Browser, Locator, Page, Route
 from torch import Tensor, nn
 
 from lessons_lib import models
@@ -38,6 +38,15 @@ ALIKE = 0.999  # correlation of two maps
 PHOTOGRAPHS = ("eagle", "dalmatian", "strawberries")
 ROUNDING = 2  # levels of 255 by which two decoders of JPEG may differ, and what resizing makes of that
 FROZEN_MS = 500  # longest time for which the page may not answer while a large picture is read
+IMITATED_GRAPHICS = (
+    "--enable-unsafe-webgpu",
+    "--use-webgpu-adapter=swiftshader",
+    "--enable-features=Vulkan",
+    "--use-vulkan=swiftshader",
+    "--use-angle=swiftshader",
+    "--ignore-gpu-blocklist",
+)
+NO_IMITATION = " && !adapter.info.isFallbackAdapter"
 LONGEST_PAUSE = """() => {
     let last = performance.now();
     window.pause = 0;
@@ -307,6 +316,27 @@ def test_a_picture_is_dropped_or_pasted(page: Page):
         assert seen(page).float().mean((1, 2)).tolist() == [10, 200, 30]
 
 
+def test_a_picture_is_taken_with_a_camera_of_a_desk(page: Page):
+    take, dialog = page.get_by_role("button", name="Take one"), page.locator("dialog")
+    take.click()
+    dialog.get_by_role("button", name="Cancel").click()
+    dialog.wait_for(state="detached")
+    assert "A bald eagle in flight" in page.locator(".told").inner_text()
+    take.click()
+    page.wait_for_function("document.querySelector('dialog video')?.videoWidth")
+    check(page)
+    dialog.get_by_role("button", name="Take the picture").click()
+    until(page, "OCCLUSION.title === 'Your picture'")
+    colours = seen(page).float().mean((1, 2))
+    assert colours.argmax() == 1, "Chromium's test picture is green"
+    assert dialog.count() == 0
+    page.evaluate(
+        "() => { navigator.mediaDevices.getUserMedia = async () => { throw new Error('permission denied'); }; }"
+    )
+    take.click()
+    page.get_by_text("No camera could be opened: permission denied.").wait_for()
+
+
 def test_what_is_no_picture_gets_a_sentence(tmp_path: Path, page: Page):
     (tmp_path / "notes.jpg").write_text("Dear diary")
     page.set_input_files(".chooser .file:not(.camera) input", tmp_path / "notes.jpg")
@@ -368,6 +398,36 @@ def test_a_network_of_the_readers_own_takes_the_place_of_the_other(tmp_path: Pat
         part(page, "occlusion", "answers").locator(".name").first.inner_text() == classes[expected.argmax()]
     )
     page.get_by_text("A class activation map needs a network that ends in average pooling").wait_for()
+
+
+def test_a_graphics_processor_answers_the_same(
+    browser: Browser, address: str, network: imagenet.ImageNetClassifier
+):
+    """Here software imitates one, very slowly; so the page is told that it is a real one."""
+    with lab.start(browser.browser_type, *IMITATED_GRAPHICS) as graphical:
+        page = graphical.new_page(viewport=lab.DESKTOP)
+        visit(page, address)
+        assert state(page, "lab.provider") == "wasm", "an imitation would only be slower"
+        page.route("**/lab/runtime.js", pretend)
+        visit(page, address)
+        assert state(page, "lab.provider") == "webgpu"
+        page.set_default_timeout(10 * SECONDS * 1000)
+        page.locator(".start button").first.click()
+        page.wait_for_function(spelled("OCCLUSION.clean && CAM.evidence"))
+        image = network.normalise(seen(page))[None]
+        expected = answers(network.model, image)[0]
+        off = (torch.tensor(state(page, "OCCLUSION.clean")) - expected).abs().max()
+        print(f"probabilities differ by {off:.1e}")
+        assert off < NEAR
+        found = cam.class_activation_maps(network.model, image).of(int(expected.argmax()))[0]
+        assert correlation(state(page, "CAM.evidence"), found) > ALIKE
+
+
+def pretend(route: Route) -> None:
+    answer = route.fetch()
+    words = answer.text()
+    assert NO_IMITATION in words
+    route.fulfill(response=answer, body=words.replace(NO_IMITATION, ""))
 
 
 def test_from_a_folder_it_says_what_it_needs(browser: Browser, address: str):
