@@ -44,16 +44,17 @@ def maximise_activation(
 ) -> Tensor:
     """Climb a class's logit: gradient ascent on the picture, the network's weights fixed.
 
-    Each step goes along the gradient of *logit − weight · ‖picture‖²* and changes the numbers that are climbed by
-    ``rate`` (root mean square), however steep it is there. The pictures do not influence each other. The model is left
-    as it was: training flags, gradients and ``requires_grad`` of its parameters.
+    Each step goes along the gradient of *logit − weight · ‖picture‖²* and changes the picture by ``rate`` (root mean
+    square, to first order where ``paint`` is not linear), however steep it is there and whatever is climbed. The
+    pictures do not influence each other. The model is left as it was: training flags, gradients and ``requires_grad``
+    of its parameters.
 
     Args:
         model: a classifier, (N, 3, H, W) → logits (N, classes); evaluated in evaluation mode.
         start: the numbers to begin from, float, shape (N, 3, H, W); without ``paint``, the model's input.
         targets: the class, or one for each picture.
         steps: how many.
-        rate: how far each goes.
+        rate: how far each moves the model's input.
         weight: λ of the paper. The input's 0, often a grey, is where it pulls to.
         jitter: show the network the picture rolled by up to so many pixels both ways, at random at each step
             (A. Mordvintsev, C. Olah and M. Tyka, "Inceptionism", 2015).
@@ -91,7 +92,8 @@ def maximise_activation(
             (slope,) = torch.autograd.grad(goal.sum(), leaf)
             if not (torch.isfinite(goal).all() and torch.isfinite(slope).all()):
                 raise FloatingPointError(f"at step {step} the score is {goal.tolist()}: take another start")
-            length = slope.square().mean((1, 2, 3), keepdim=True).sqrt().clamp(min=1e-12)
+            _, change = torch.autograd.functional.jvp(paint, leaf.detach(), slope)
+            length = change.square().mean((1, 2, 3), keepdim=True).sqrt().clamp(min=1e-12)
             numbers = leaf.detach() + rate * slope / length
         return paint(numbers).detach().cpu()
 
