@@ -185,7 +185,7 @@ def _range(maps: Sequence[OcclusionMap]) -> tuple[float, float]:
 def patched(picture: Tensor, probabilities: Tensor, clean: Tensor, classes: Sequence[str]) -> SVG:
     """A picture with a patch on it, and what the network says of it: five classes, with and without the patch.
 
-    Written as SVG, for a panel that follows a slider: matplotlib takes several times as long as the network.
+    Written as SVG, which is sharp at every size: the figure above a panel, for pages that cannot run it.
 
     Args:
         picture: uint8, shape (3, H, W), the patch drawn in.
