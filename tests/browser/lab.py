@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +112,13 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("lab")
     shutil.copytree(REPOSITORY / "notebooks", folder / "notebooks")
     write_figure(folder / "notebooks" / FIGURE)
+    with jupyterlab(folder, OMP_NUM_THREADS="1") as address:  # two lessons run at a time
+        yield address
+
+
+@contextmanager
+def jupyterlab(folder: Path, **variables: str) -> Iterator[str]:
+    """The address of a JupyterLab that works in a folder, and is as its reader has it for the first time."""
     for name, values in SETTINGS.items():
         file = folder / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -119,12 +126,12 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     log = folder / "log"
     command = [sys.executable, "-m", "jupyterlab", "--allow-root", "--no-browser", "--ServerApp.root_dir=."]
     command += ["--LabApp.expose_app_in_browser=True", "--ServerApp.port=0"]
-    variables = os.environ | environment("quick") | {"JUPYTER_CONFIG_PATH": str(REPOSITORY / "lab")}
-    variables |= {f"JUPYTERLAB_{name.upper()}_DIR": str(folder / name) for name in ("settings", "workspaces")}
-    variables |= {"LESSONS_DATA": str(folder / "data"), "OMP_NUM_THREADS": "1"}  # two lessons run at a time
-    del variables["TQDM_DISABLE"], variables["PYTHONHASHSEED"]  # no reader sets them
+    given = os.environ | environment("quick") | {"JUPYTER_CONFIG_PATH": str(REPOSITORY / "lab")}
+    given |= {f"JUPYTERLAB_{name.upper()}_DIR": str(folder / name) for name in ("settings", "workspaces")}
+    given |= {"LESSONS_DATA": str(folder / "data")} | variables
+    del given["TQDM_DISABLE"], given["PYTHONHASHSEED"]  # no reader sets them
     with log.open("w") as file:
-        server = subprocess.Popen(command, cwd=folder, stdout=file, stderr=file, env=variables)
+        server = subprocess.Popen(command, cwd=folder, stdout=file, stderr=file, env=given)
     try:
         yield jupyter_server.address(server, log)
     finally:
