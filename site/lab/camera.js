@@ -2,7 +2,7 @@
 
 const DIALOG = `
 <video playsinline muted aria-label="What the camera sees"></video>
-<form method="dialog"><button class="md-button md-button--primary" value="take">Take the picture</button>
+<form method="dialog"><button class="md-button md-button--primary" value="take" autofocus>Take the picture</button>
 <button class="md-button">Cancel</button></form>`;
 
 // The picture as a PNG file's bytes, or nothing if the reader would rather not. It is taken in a dialog in an element.
