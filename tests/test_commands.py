@@ -746,6 +746,16 @@ def test_a_benchmark_beside_other_work_is_repeated_and_then_refused(monkeypatch:
         bench_command.undisturbed(lambda: bench.Timing(1, "another", 3))
 
 
+def test_a_benchmark_with_programs_of_its_own_waits_for_quiet(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(bench_command, "QUIET_SECONDS", 0)
+    loads = iter([0.04, 0.7])
+    monkeypatch.setattr(bench_command, "watched", lambda measure: (measure(), next(loads)))
+    timing = bench_command.after_quiet(lambda: bench.Timing(1, "another", 3))
+    assert timing.note == "others took 0.04 cores before"
+    with pytest.raises(bench.Skipped, match=r"other work takes 0\.7 cores"):
+        bench_command.after_quiet(lambda: pytest.fail("it was not quiet"))
+
+
 def test_the_page_of_measurements_shows_what_the_benchmarks_stored(tmp_path: Path):
     page = tmp_path / "page.md"
     page.write_text(bench_command.PAGE.read_text(encoding="utf-8"), encoding="utf-8")

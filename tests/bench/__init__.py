@@ -37,13 +37,21 @@ class Skipped(Exception):  # noqa: N818 - not an error
 
 
 BENCHMARKS: dict[str, Callable[[], Timing]] = {}
+WITH_PROGRAMS: set[str] = set()
 
 
-def benchmark(name: str) -> Callable[[Callable[[], Timing]], Callable[[], Timing]]:
-    """Register a function as the benchmark ``name``."""
+def benchmark(name: str, *, programs: bool = False) -> Callable[[Callable[[], Timing]], Callable[[], Timing]]:
+    """Register a function as the benchmark ``name``.
+
+    Args:
+        name: what it is called on the command line.
+        programs: whether it starts programs whose processor time nobody can tell from that of others, as a browser's.
+    """
 
     def register(function: Callable[[], Timing]) -> Callable[[], Timing]:
         BENCHMARKS[name] = function
+        if programs:
+            WITH_PROGRAMS.add(name)
         return function
 
     return register

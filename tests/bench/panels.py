@@ -67,7 +67,7 @@ class Times:
         return f"{seen}, {1000 * self.move:.0f} ms a move, {self.sweep:.1f} s for a map"
 
 
-@benchmark("panel-page-vs-jupyterlab")
+@benchmark("panel-page-vs-jupyterlab", programs=True)
 def page_against_jupyterlab() -> Timing:
     """From opening the address to the network's first answer; the note has what comes before and after it."""
     if not (ADDRESS.parent / "files" / "lab.json").exists():
