@@ -85,8 +85,8 @@ def maximise_activation(
         for step in tqdm(range(1, steps + 1), disable=not progress, unit="step"):
             leaf = numbers.detach().requires_grad_()
             picture = paint(leaf)
-            down, right = torch.randint(-jitter, jitter + 1, (2,), generator=generator).tolist()
-            logits = logits_of(run(model, picture.roll((down, right), (2, 3))), softmax=False)
+            shift = torch.randint(-jitter, jitter + 1, (2,), generator=generator).tolist()
+            logits = logits_of(run(model, picture.roll(shift, (2, 3))), softmax=False)
             class_numbers(classes, classes=logits.shape[1])
             goal = logits.gather(1, classes[:, None])[:, 0] - weight * picture.square().sum((1, 2, 3))
             (slope,) = torch.autograd.grad(goal.sum(), leaf)
@@ -107,9 +107,8 @@ def frequencies(height: int, width: int) -> Tensor:
     Returns:
         float64, shape (height, width).
     """
-    down = torch.arange(height, dtype=torch.float64)[:, None] / (2 * height)
-    across = torch.arange(width, dtype=torch.float64)[None, :] / (2 * width)
-    return torch.hypot(down, across)
+    down, across = (torch.arange(n, dtype=torch.float64) / (2 * n) for n in (height, width))
+    return torch.hypot(down[:, None], across)
 
 
 def spectrum(pictures: Tensor) -> Tensor:
@@ -146,11 +145,10 @@ def power_spectrum(pictures: Tensor, bins: int = 12) -> tuple[Tensor, Tensor]:
     """
     check_tensor("pictures", pictures, "N 3 H W", finite=True)
     check_range("the side of the pictures", min(pictures.shape[2:]), 16)
-    values = pictures.detach().cpu().double()
+    values, frequency = pictures.detach().cpu().double(), frequencies(*pictures.shape[2:])
     energy = spectrum(values - values.mean((2, 3), keepdim=True))
-    frequency = frequencies(*pictures.shape[2:])
-    slowest = 2 / min(pictures.shape[2:])  # slower waves are too few for a mean
-    edges = torch.logspace(math.log10(slowest), math.log10(0.5), bins + 1, dtype=torch.float64)
+    slowest = math.log10(2 / min(pictures.shape[2:]))  # slower waves are too few for a mean
+    edges = torch.logspace(slowest, math.log10(0.5), bins + 1, dtype=torch.float64)
     bands = ((frequency >= low) & (frequency <= high) for low, high in itertools.pairwise(edges))
     power = torch.stack([energy[:, band].mean(1) for band in bands], dim=1)
     return (edges[1:] * edges[:-1]).sqrt(), power * (frequency.numel() - 1)
