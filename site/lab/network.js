@@ -40,8 +40,8 @@ async function start() {
 const alone = work => busy = busy.then(work, work);
 
 const create = bytes => alone(async () => {
-    const {provider} = await runtime;
-    return ort.InferenceSession.create(bytes, {executionProviders: [provider]});
+    const {providers: executionProviders} = await runtime;
+    return ort.InferenceSession.create(bytes, {executionProviders});
 });
 
 // The network of this name, once the reader has begun.

@@ -7,7 +7,7 @@ import {runtime} from "./runtime.js";
 const FIRST = "eagle";
 
 const files = name => new URL(`files/${name}`, import.meta.url);
-const about = await (await fetch(files("lab.json"))).json(), {provider, code, binary} = await runtime;
+const about = await (await fetch(files("lab.json"))).json(), {providers, code, binary} = await runtime;
 const roots = [...document.querySelectorAll("[data-panel]")], renewals = new Map();
 const panels = roots.map(root => {
     const panel = about.panels[root.dataset.panel];
@@ -16,7 +16,7 @@ const panels = roots.map(root => {
 
 // What tests and the curious find at the console: what computes, whether the page would work without a connection, and
 // how long each question took to answer the last time.
-const lab = window.lab = {title: "", provider, kept: false, milliseconds: {}};
+const lab = window.lab = {title: "", providers, kept: false, milliseconds: {}};
 
 // --- questions to worker.js ---
 

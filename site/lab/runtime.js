@@ -2,10 +2,10 @@
 // the processor alone. What only imitates a graphics processor (a fallback adapter) is slower than WebAssembly.
 
 async function choose() {
-    const adapter = "Suspending" in WebAssembly && await navigator.gpu?.requestAdapter();
+    const adapter = "Suspending" in WebAssembly && await navigator.gpu?.requestAdapter().catch(() => null);
     return adapter && !adapter.info.isFallbackAdapter
-        ? {provider: "webgpu", code: "ort.jspi.bundle.min.mjs", binary: "ort-wasm-simd-threaded.jspi.wasm"}
-        : {provider: "wasm", code: "ort.wasm.bundle.min.mjs", binary: "ort-wasm-simd-threaded.wasm"};
+        ? {providers: ["webgpu", "wasm"], code: "ort.jspi.bundle.min.mjs", binary: "ort-wasm-simd-threaded.jspi.wasm"}
+        : {providers: ["wasm"], code: "ort.wasm.bundle.min.mjs", binary: "ort-wasm-simd-threaded.wasm"};
 }
 
 export const runtime = choose(); // a promise: a worker that waits while it is read would miss its first questions
